@@ -1,0 +1,28 @@
+"""Packaging, read from settings.ini: that file is the only place where a version or a dependency is named."""
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+config = ConfigParser(delimiters=["="])
+config.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
+settings = config["DEFAULT"]
+
+setup(
+    name=settings["lib_name"],
+    version=settings["version"],
+    description=settings["description"],
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=settings["author"],
+    url=settings["git_url"],
+    license="Apache-2.0",
+    packages=find_packages(include=[settings["lib_path"] + "*"]),
+    python_requires=">=" + settings["min_python"],
+    install_requires=settings["requirements"].split(),
+    extras_require={
+        "dev": settings["dev_requirements"].split(),
+        "tracking": ["wandb>=0.30", "tensorboard>=2.20"],
+    },
+    entry_points={"console_scripts": settings["console_scripts"].split()},
+)
