@@ -1,0 +1,62 @@
+# make demo | test | notebooks | lint | pytest | export | readme | clean
+# VENV=FOLDER uses an environment of your own as it is (conda: make test VENV=$CONDA_PREFIX); without it .venv is made here.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?=
+README ?= README.md
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+
+ifeq ($(VENV),.venv)
+READY := .venv/.ready
+endif
+
+.PHONY: help install demo test notebooks lint pytest export readme clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     the whole story on a simulated sky, under 10 minutes on 2 cores (OUT=FOLDER: where it goes)"
+	@echo "make test     every check: modules and notebooks agree, notebooks run, pytest, ruff"
+	@echo "make export   after editing a notebook: write the modules again and clean the notebooks"
+	@echo "make readme   write README.md from nbs/index.ipynb"
+	@echo "make install  only make .venv and install into it"
+
+.venv/.ready: settings.ini setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --progress-bar off -c constraints.txt -e .[dev]
+	touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(BIN)/sommelier demo $(if $(OUT),--out $(OUT))
+
+# each check runs, also when one before it failed; the exit code says whether all passed
+test: $(READY)
+	@$(MAKE) --no-print-directory -k lint notebooks pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	@echo "check passed: lint"
+
+# nbdev_test runs every notebook's code, the experiments with their defaults; what they leave goes to a temporary folder
+notebooks: $(READY)
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && \
+	GALAXY_SOMMELIER_DATA=$$data HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --n_workers 2 --timing
+	@echo "check passed: notebooks"
+
+pytest: $(READY)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 tests
+	@echo "check passed: pytest"
+
+export: $(READY)
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+# in the notebook links start from nbs/, in the README from the top
+readme: $(READY)
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --stdout nbs/index.ipynb | sed 's|](\.\./|](|g; s|="\.\./|="|g' > $(README)
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache

@@ -1,0 +1,112 @@
+"""The readers on tables as they were published."""
+import numpy as np
+import pandas as pd
+import pytest
+
+from galaxy_sommelier.catalog import (
+    KAGGLE_COLUMNS,
+    STEMS,
+    check_table,
+    fractions_of,
+    from_kaggle,
+    integrity,
+    missing_images,
+    read_hart16,
+    read_kaggle,
+    read_willett,
+    votes_of,
+)
+from galaxy_sommelier.files import BadInput
+from galaxy_sommelier.schema import GZ2, kaggle_form
+
+
+@pytest.fixture(scope="module")
+def stripe82(stripe82_root):
+    return read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz", stripe82_root / "images")
+
+
+def test_kaggle_there_and_back(kaggle_root):
+    csv = kaggle_root / "training_solutions_rev1.csv"
+    table = read_kaggle(csv, kaggle_root / "images_training_rev1")
+    published = pd.read_csv(csv)
+    assert len(table) == len(published) == 7083 and not missing_images(table)
+    assert table.id_str.tolist() == [f"kaggle-{i}" for i in published.GalaxyID]
+    values = published[KAGGLE_COLUMNS].to_numpy()
+    assert np.abs(kaggle_form(from_kaggle(values)) - values).max() < 1e-12
+    assert np.abs(kaggle_form(table[GZ2.columns].to_numpy(float)) - values).max() < 1e-6
+    assert np.abs(kaggle_form(fractions_of(table)) - values).max() < 1e-6  # also in float32
+    check_table(table)
+
+
+def test_hart16_with_columns_missing(gz2_root):
+    csv = gz2_root / "gz2_hart16_sample.csv"
+    where = dict(mapping=gz2_root / "gz2_filename_mapping.csv", images=gz2_root / "images_gz2" / "images")
+    with pytest.raises(BadInput, match="complete for kind='weighted_fraction' or 'debiased'") as complaint:
+        read_hart16(csv, **where)
+    assert "\n" not in str(complaint.value)
+    for kind in ("weighted_fraction", "debiased"):
+        table = read_hart16(csv, **where, kind=kind)
+        assert len(table) == 600 and not missing_images(table) and votes_of(table) is None
+        assert table["smooth-or-featured_total-votes"].between(16, 100).all() and table.gz2_class.notna().all()
+        assert table.ra.isna().all() and str(table["smooth-or-featured_total-votes"].dtype) == "Int64"
+    published = pd.read_csv(csv, dtype=str)
+    assert table.id_str.tolist() == ("gz2-" + published.dr7objid).tolist()
+    images = pd.read_csv(gz2_root / "gz2_filename_mapping.csv", dtype=str).set_index("objid").asset_id
+    assert table.path.str.endswith(("/" + published.dr7objid.map(images) + ".jpg").tolist()[0]).iloc[0]
+
+
+def test_zeros_become_nan_question_by_question(gz2_root):
+    csv = gz2_root / "gz2_hart16_sample.csv"
+    published = pd.read_csv(csv, dtype={"dr7objid": str})[[f"{stem}_weighted_fraction" for stem in STEMS]].to_numpy()
+    values = read_hart16(csv, kind="weighted_fraction")[GZ2.columns].to_numpy()
+    arms = GZ2.slices["spiral-winding"]
+    nobody = published[:, arms].sum(1) == 0
+    assert 0.5 < nobody.mean() < 0.7
+    assert np.isnan(values[nobody, arms]).all() and not np.isnan(values[~nobody, arms]).any()
+    assert np.array_equal(values[~np.isnan(values)], published[~np.isnan(values)])
+
+
+def test_willett_votes(stripe82, stripe82_root):
+    votes = votes_of(stripe82)
+    assert len(stripe82) == 19761 and votes.shape == (19761, 37)
+    published = pd.read_csv(stripe82_root / "zoo2Stripe82Coadd2.csv.gz", dtype={"objid": str})
+    assert stripe82.id_str.tolist() == ("gz2-" + published.objid).tolist()
+    assert np.array_equal(votes.sum(1), published.total_votes)
+    assert np.array_equal(stripe82.ra, published.ra) and len(stripe82) - len(missing_images(stripe82)) == 377
+    # in this release `_fraction` repeats `_weighted_fraction`: close to the share of votes, not equal
+    shares = votes[:, :3] / votes[:, :3].sum(1, keepdims=True)
+    assert np.median(np.abs(shares - stripe82[GZ2.columns[:3]]).max(1)) < 2e-3
+
+
+def test_integrity_of_stripe82(stripe82):
+    share = integrity(stripe82).set_index("relation").share
+    assert share["every volunteer answered the first question"] == 1
+    assert share["bar was put to those who said disk-edge-on_no"] == pytest.approx(0.992, abs=5e-4)
+    assert share["how-rounded was put to those who said smooth-or-featured_smooth"] == pytest.approx(0.964, abs=5e-4)
+    assert share["odd-feature was put to those who said something-odd_yes"] == pytest.approx(0.990, abs=5e-4)
+    assert share["fractions of smooth-or-featured sum to 1"] == 1
+    assert share["debiaseds of smooth-or-featured sum to 1"] == pytest.approx(0.55, abs=0.01)
+
+
+@pytest.mark.parametrize("spoil, complaint", [
+    (lambda t: t.drop(columns="Class9.2"), "column.* missing, first 'Class9.2'"),
+    (lambda t: pd.concat([t, t.head(1)]), "GalaxyID 100008 stands there more than once"),
+    (lambda t: t.assign(**{"Class1.1": t["Class1.1"] + 0.7}), "lie outside 0 to 1"),
+    (lambda t: t.assign(**{"Class3.1": 0.9 * t["Class3.1"]}), "the answers of bar sum to"),
+    (lambda t: t.assign(GalaxyID=t.GalaxyID + 0.5), "is no integer"),
+    (lambda t: t.assign(**{"Class3.1": "many"}), "holds text"),
+])
+def test_a_spoilt_kaggle_table(kaggle_root, tmp_path, spoil, complaint):
+    spoil(pd.read_csv(kaggle_root / "training_solutions_rev1.csv", nrows=50)).to_csv(tmp_path / "spoilt.csv", index=False)
+    with pytest.raises(BadInput, match=complaint) as error:
+        read_kaggle(tmp_path / "spoilt.csv")
+    assert "\n" not in str(error.value) and "spoilt.csv" in str(error.value)
+
+
+def test_what_is_no_table(tmp_path):
+    (tmp_path / "image.csv").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "ragged.csv").write_text("GalaxyID,a\n1,2\n3,4,5\n")
+    for name in ("image.csv", "ragged.csv", "missing.csv"):
+        with pytest.raises(BadInput) as error:
+            read_kaggle(tmp_path / name)
+        assert "\n" not in str(error.value)

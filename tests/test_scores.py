@@ -1,0 +1,401 @@
+"""Scores against independent implementations: scikit-learn, scipy, and loops over galaxies."""
+
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn import metrics as sk
+
+from galaxy_sommelier.catalog import fractions_of, read_kaggle
+from galaxy_sommelier.evaluate import readable, scores, stage_table
+from galaxy_sommelier.files import BadInput
+from galaxy_sommelier.metrics import (
+    align,
+    bootstrap,
+    classes_report,
+    interval,
+    kaggle_headline,
+    kaggle_mae,
+    kaggle_moments,
+    kaggle_rmse,
+    mean_r,
+    moments,
+    per_answer,
+    reached,
+    smooth_featured,
+    summarise,
+    training_mean,
+    vote_noise,
+    wilson,
+)
+from galaxy_sommelier.predecessors import (
+    expect_zero_filled,
+    key_features,
+    pooled_scores,
+    predecessor,
+    read_results,
+    results_table,
+    second_predecessor,
+    write_results,
+)
+from galaxy_sommelier.schema import GZ2, kaggle_form
+from galaxy_sommelier.select import CLASSES
+
+ANSWERS = len(GZ2.answers)
+
+
+def random_fractions(n, seed, sharpness=1.0):
+    """Conditional fractions, a Dirichlet draw for each question."""
+    rng = np.random.default_rng(seed)
+    parts = [rng.dirichlet(np.full(s.stop - s.start, sharpness), n) for s in GZ2.slices.values()]
+    return np.concatenate(parts, axis=1)
+
+
+def walk_votes(fractions, volunteers, seed):
+    """Volunteers walk the tree, a galaxy and a question at a time: counts, and fractions with NaN where nobody came."""
+    rng = np.random.default_rng(seed)
+    votes, shares = np.zeros(fractions.shape, dtype=int), np.full(fractions.shape, np.nan)
+    for i in range(len(fractions)):
+        given = {}
+        for question in GZ2.questions:
+            came = sum(given[a] for a in question.asked_after) if question.asked_after else volunteers
+            part = GZ2.slices[question.name]
+            p = fractions[i, part] / fractions[i, part].sum()
+            votes[i, part] = rng.multinomial(came, p)
+            given |= dict(zip(question.columns, votes[i, part].tolist(), strict=True))
+            if came:
+                shares[i, part] = votes[i, part] / came
+    return votes, shares
+
+
+@pytest.fixture(scope="module")
+def galaxies():
+    """Predicted fractions, votes, and vote fractions of 400 galaxies, with unreached questions and some unknown ones."""
+    p = random_fractions(400, 0)
+    votes, true = walk_votes(p, 12, 1)
+    true[np.random.default_rng(2).random(400) < 0.05, GZ2.slices["bar"]] = np.nan  # unknown although it was asked
+    assert np.isnan(true).mean() > 0.1
+    return 0.6 * p + 0.4 * random_fractions(400, 3), votes, true
+
+
+def by_hand(pred, true):
+    """Mean error, RMSE, r and R² of two lists, by scikit-learn and scipy."""
+    return {
+        "mae": sk.mean_absolute_error(true, pred),
+        "rmse": sk.root_mean_squared_error(true, pred),
+        "r": stats.pearsonr(pred, true)[0],
+        "r2": sk.r2_score(true, pred),
+    }
+
+
+def test_per_answer_against_sklearn(galaxies):
+    pred, _, true = galaxies
+    table = per_answer(pred, true).set_index("answer")
+    for j, answer in enumerate(GZ2.answers):
+        use = [i for i in range(len(true)) if asked_by_hand(true[i], answer) >= 0.5 and np.isfinite(true[i, j])]
+        assert table.n[answer] == len(use)
+        if len(use) > 2:
+            for name, value in by_hand(pred[use, j], true[use, j]).items():
+                assert table.loc[answer, name] == pytest.approx(value, abs=1e-9), (answer, name)
+
+
+def asked_by_hand(row, answer):
+    """Share of volunteers who came to the question of an answer, by walking up the tree."""
+    question = next(q for q in GZ2.questions if answer in q.columns)
+    if not question.asked_after:
+        return 1.0
+    total = 0.0
+    for parent in question.asked_after:
+        came = asked_by_hand(row, parent)
+        total += came * row[GZ2.index(parent)] if came > 0 else 0.0
+    return total
+
+
+def test_kaggle_headline_against_loops(galaxies):
+    pred, _, true = galaxies
+    p, t = kaggle_form(pred), kaggle_form(true)
+    known = np.isfinite(t)
+    assert known.mean() < 1  # the unknown bars stay unknown
+    assert kaggle_rmse(pred, true) == pytest.approx(sk.root_mean_squared_error(t[known], p[known]))
+    assert kaggle_mae(pred, true) == pytest.approx(sk.mean_absolute_error(t[known], p[known]))
+    each = [stats.pearsonr(p[known[:, j], j], t[known[:, j], j])[0] for j in range(ANSWERS)]
+    assert mean_r(pred, true) == pytest.approx(np.mean(each))
+
+
+def test_float32_scores_are_those_of_float64(galaxies):
+    pred, _, true = galaxies
+    assert kaggle_rmse(pred.astype("f4"), true.astype("f4")) == pytest.approx(kaggle_rmse(pred, true), abs=1e-6)
+    assert mean_r(pred.astype("f4"), true.astype("f4")) == pytest.approx(mean_r(pred, true), abs=1e-5)
+
+
+def test_a_constant_has_r_zero_and_a_constant_truth_none():
+    x = np.linspace(0, 1, 50)[:, None]
+    still, flat = np.full_like(x, 0.3), np.full_like(x, 0.7)
+    assert summarise(moments(still, x).sum(0))["r"][0] == 0
+    assert np.isnan(summarise(moments(x, flat).sum(0))["r"][0]) and np.isnan(summarise(moments(x, flat).sum(0))["r2"][0])
+    assert summarise(moments(np.full_like(x, x.mean()), x).sum(0))["r2"][0] == pytest.approx(0)
+    assert summarise(moments(1 - x, x).sum(0))["r2"][0] < 0  # r**2 would be 1
+
+
+def test_a_prediction_that_is_nan_is_seen():
+    true = np.array([[0.1], [0.9], [np.nan]])
+    assert np.isnan(summarise(moments(np.array([[0.1], [np.nan], [0.5]]), true).sum(0))["rmse"][0])
+    assert summarise(moments(np.array([[0.1], [0.9], [np.nan]]), true).sum(0))["rmse"][0] == 0
+
+
+def test_bootstrap_is_what_resampling_rows_gives(galaxies):
+    pred, _, true = galaxies
+    found = bootstrap(kaggle_headline, kaggle_moments(pred, true), resamples=30, seed=7)
+    rng = np.random.default_rng(7)
+    for b in range(30):
+        rows = rng.integers(0, len(true), len(true))
+        assert found["kaggle_rmse"][b] == pytest.approx(kaggle_rmse(pred[rows], true[rows]), abs=1e-10)
+        assert found["mean_r"][b] == pytest.approx(mean_r(pred[rows], true[rows]), abs=1e-8)
+
+
+def test_intervals_cover_the_truth():
+    """The 95 % interval of a mean holds the true mean about 95 times of 100."""
+    held = 0
+    for seed in range(200):
+        x = np.random.default_rng(seed).exponential(1.0, 150)
+        low, high = interval(bootstrap(lambda s: {"mean": s[:, 0] / 150}, x[:, None], 300, seed)["mean"])
+        held += low < 1.0 < high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_intervals_agree_with_scipy(galaxies):
+    pred, _, true = galaxies
+    error = np.abs(pred[:, 0] - true[:, 0])
+    theirs = stats.bootstrap((error,), np.mean, n_resamples=4000, method="percentile", rng=0).confidence_interval
+    ours = interval(bootstrap(lambda s: {"mean": s / len(error)}, error[:, None], 4000)["mean"])
+    assert [float(x[0]) for x in ours] == pytest.approx(list(theirs), abs=0.002)
+
+
+def test_bootstrap_is_fast(galaxies):
+    pred, true = random_fractions(2000, 8), random_fractions(2000, 9)
+    began = time.process_time()
+    bootstrap(kaggle_headline, kaggle_moments(pred, true), 1000)
+    assert time.process_time() - began < 10  # seconds; about 1 on an idle core
+
+
+def test_wilson_against_scipy():
+    for k, n in ((0, 2), (1, 17), (22, 141), (283, 795), (5, 5)):
+        theirs = stats.binomtest(k, n).proportion_ci(method="wilson")
+        assert wilson(k, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert np.isnan(wilson(0, 0)).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_report_against_sklearn(seed):
+    rng = np.random.default_rng(seed)
+    true = rng.choice(CLASSES, 80, p=[0.15, 0.01, 0.04, 0.8]).tolist()
+    pred = np.where(rng.random(80) < 0.5, true, rng.choice(CLASSES, 80)).tolist()
+    got = classes_report(true, pred)
+    assert got["confusion"] == sk.confusion_matrix(true, pred, labels=CLASSES).tolist()
+    assert got["accuracy"] == pytest.approx(sk.accuracy_score(true, pred))
+    assert got["mcc"] == pytest.approx(sk.matthews_corrcoef(true, pred))
+    seen = [c for c in CLASSES if c in true]
+    assert got["balanced_accuracy"] == pytest.approx(sk.recall_score(true, pred, labels=seen, average="macro"))
+    assert got["macro_f1"] == pytest.approx(sk.f1_score(true, pred, average="macro"))  # over classes that are true or predicted
+    recall = sk.recall_score(true, pred, labels=CLASSES, average=None, zero_division=np.nan)
+    precision = sk.precision_score(true, pred, labels=CLASSES, average=None, zero_division=np.nan)
+    rows = pd.DataFrame(got["per_class"]).astype({"recall": float, "precision": float})
+    np.testing.assert_allclose(rows.recall, recall)
+    np.testing.assert_allclose(rows.precision, precision)
+    assert got["majority"] == max(true.count(c) for c in CLASSES) / 80
+
+
+def test_classes_report_refuses_unknown_and_unequal():
+    with pytest.raises(BadInput, match="elliptical"):
+        classes_report(["spiral"], ["elliptical"])
+    with pytest.raises(BadInput, match="2 true, 1 predicted"):
+        classes_report(["spiral", "smooth"], ["spiral"])
+    with pytest.raises(BadInput):
+        classes_report([], [])
+
+
+def test_smooth_featured_by_hand(galaxies):
+    pred, _, true = galaxies
+    right = sum((p[0] > p[1]) == (t[0] > t[1]) for p, t in zip(pred, true, strict=True))
+    assert smooth_featured(pred, true)["correct"] == right
+
+
+def test_training_mean_is_the_mean_of_the_kaggle_columns(galaxies):
+    _, votes, true = galaxies
+    complete = np.isfinite(kaggle_form(true)).all(1)
+    mean = training_mean(true[complete])
+    np.testing.assert_allclose(kaggle_form(mean[None])[0], kaggle_form(true[complete]).mean(0), atol=2e-3)
+    totals = {q: votes[complete][:, s].sum() for q, s in GZ2.slices.items()}
+    for question in ("disk-edge-on", "how-rounded", "spiral-winding"):  # a mean over volunteers: all votes in one pot
+        part = GZ2.slices[question]
+        np.testing.assert_allclose(mean[part], votes[complete][:, part].sum(0) / totals[question], atol=1e-9)
+
+
+def test_no_constant_beats_the_training_mean_on_its_own_galaxies(galaxies):
+    _, _, true = galaxies
+    true = true[np.isfinite(kaggle_form(true)).all(1)]
+    best = kaggle_rmse(np.broadcast_to(training_mean(true), true.shape), true)
+    for seed in range(20):
+        other = random_fractions(1, seed, sharpness=5)
+        assert kaggle_rmse(np.broadcast_to(other, true.shape), true) > best
+
+
+def test_vote_noise_is_what_the_truth_itself_gets():
+    p = random_fractions(3000, 4, sharpness=3.0)
+    votes, true = walk_votes(p, 30, 5)
+    mask = reached(true)
+    floor, exact = vote_noise(votes, mask), per_answer(p, true)["rmse"].to_numpy()
+    many = mask.sum(0) > 500
+    np.testing.assert_allclose(floor[many], exact[many], rtol=0.1)
+
+
+def test_reached_treats_nan_as_not_reached():
+    true = random_fractions(1, 6)
+    true[0, GZ2.slices["smooth-or-featured"]] = np.nan
+    asked = reached(true)
+    assert asked[0, 0] and not asked[0, 3:].any()
+
+
+def test_pooled_scores_against_numpy(galaxies):
+    pred, _, true = galaxies
+    zero = np.nan_to_num(true)
+    got = pooled_scores(pred, zero)
+    r = np.corrcoef(pred.ravel(), zero.ravel())[0, 1]
+    assert got["pooled_r (predecessor)"] == pytest.approx(r)
+    assert got["r_squared (predecessor, r**2)"] == pytest.approx(r**2)
+    assert got["r_squared (predecessor, r**2)"] != pytest.approx(sk.r2_score(zero.ravel(), pred.ravel()), abs=1e-3)
+    assert got["pooled_mae (predecessor)"] == pytest.approx(np.abs(pred - zero).mean())
+    first = np.mean([np.argmax(p[:3]) == np.argmax(t[:3]) for p, t in zip(pred, zero, strict=True)])
+    assert got["main_accuracy (predecessor, first three columns)"] == pytest.approx(first)
+
+
+def test_predecessor_takes_74_columns_in_the_published_order(galaxies):
+    pred, _, true = galaxies
+    weighted = np.clip(np.nan_to_num(true) + np.random.default_rng(0).normal(0, 0.01, true.shape), 0, 1)
+    guess, target = np.empty((len(true), 2 * ANSWERS)), np.empty((len(true), 2 * ANSWERS))
+    guess[:, ::2] = guess[:, 1::2] = expect_zero_filled(pred)
+    target[:, ::2], target[:, 1::2] = np.nan_to_num(true), weighted
+    got = predecessor(pred, true, weighted=weighted)
+    for name, value in pooled_scores(guess, target).items():
+        assert got[name]["value"] == pytest.approx(value)
+    main = got["main_accuracy (predecessor, first three columns)"]
+    assert main["honest"] == "smooth_featured_accuracy" and main["honest_value"] == smooth_featured(pred, true)["accuracy"]
+
+
+def test_pooled_r_of_a_constant_is_the_root_of_the_variance_between_columns(galaxies):
+    pred, _, true = galaxies
+    got, zero = predecessor(pred, true)["pooled_r (predecessor)"], np.nan_to_num(true)
+    assert got["constant"] ** 2 == pytest.approx(zero.mean(0).var() / zero.var())
+    assert got["honest"] == "mean_r" and got["honest_value"] == pytest.approx(mean_r(pred, true))
+
+
+def test_expect_zero_filled_is_the_mean_of_zero_filled_votes():
+    p = np.repeat(random_fractions(1, 11), 4000, axis=0)
+    _, true = walk_votes(p, 5, 12)
+    np.testing.assert_allclose(expect_zero_filled(p[:1], volunteers=5)[0], np.nan_to_num(true).mean(0), atol=0.025)
+
+
+def test_key_features_give_the_r_of_all_and_of_the_asked(galaxies):
+    pred, _, true = galaxies
+    table = key_features(pred, true, per_answer(pred, true)).set_index("feature")
+    j = GZ2.index("bar_yes")
+    everybody = stats.pearsonr(expect_zero_filled(pred)[:, j], np.nan_to_num(true)[:, j])[0]
+    assert table.loc["bar", "r (predecessor)"] == pytest.approx(everybody)
+    use = reached(true)[:, j] & np.isfinite(true[:, j])
+    assert table.loc["bar", "r"] == pytest.approx(stats.pearsonr(pred[use, j], true[use, j])[0])
+
+
+def test_second_predecessor_reproduces_its_published_numbers():
+    right = {"edge_on": (22, 141), "featured": (0, 2), "smooth": (1, 17), "spiral": (283, 795)}
+    answer = [name for name, (_, n) in right.items() for _ in range(n)]
+    said = [name if i < k else CLASSES[CLASSES.index(name) - 1] for name, (k, n) in right.items() for i in range(n)]
+    got = second_predecessor(results_table([str(i) for i in range(955)], answer, said), missing=45)
+    assert got["total (predecessor)"] == 955 and got["correct (predecessor)"] == 306
+    assert got["per_class_accuracy (predecessor)"]["edge_on"] == "15.60% (22/141)"
+    assert round(100 * got["accuracy (predecessor)"], 2) == 32.04 and got["majority_class"] == "spiral"
+    assert got["balanced_accuracy"] < 0.25 and got["missing_images"] == 45
+
+
+def test_results_are_the_same_bytes_and_keep_long_ids(tmp_path):
+    table = results_table(["gz2-587722981741363294", "587741490367889543"], ["spiral", "smooth"], ["spiral", "spiral"])
+    first, second = (write_results(table, tmp_path / name).read_bytes() for name in ("a.csv", "b.csv"))
+    assert first == second
+    assert first == b"ID,answer,model_answer,TRUE/FALSE\n587722981741363294,spiral,spiral,TRUE\n587741490367889543,smooth,spiral,FALSE\n"
+    assert read_results(tmp_path / "a.csv").equals(table)
+    (tmp_path / "c.csv").write_text("ID,answer\n1,spiral\n")
+    with pytest.raises(BadInput, match="c.csv"):
+        read_results(tmp_path / "c.csv")
+    with pytest.raises(BadInput, match="gz2_test"):
+        read_results(tmp_path / "none.csv")
+
+
+def as_tables(pred, true):
+    ids = [f"kaggle-{i}" for i in range(len(true))]
+    return (pd.DataFrame(x, columns=GZ2.columns).assign(id_str=ids) for x in (pred, true))
+
+
+def test_align_brings_the_same_galaxies_together(galaxies):
+    pred, _, true = galaxies
+    predictions, table = as_tables(pred, true)
+    for shuffled in (table, table.sample(frac=1, random_state=1)):
+        p, t = align(predictions, shuffled)
+        np.testing.assert_array_equal(p, pred)
+        np.testing.assert_array_equal(t, true)
+
+
+def test_align_refuses_what_does_not_fit(galaxies):
+    pred, _, true = galaxies
+    predictions, table = as_tables(pred, true)
+    with pytest.raises(BadInput, match="no prediction for 1 "):
+        align(predictions.iloc[1:], table)
+    with pytest.raises(BadInput, match="no votes for 2 "):
+        align(predictions, table.iloc[2:])
+    with pytest.raises(BadInput, match="twice"):
+        align(pd.concat([predictions, predictions.iloc[:1]]), table)
+    with pytest.raises(BadInput, match="bar_yes_fraction"):
+        align(predictions.drop(columns="bar_yes_fraction"), table)
+    with pytest.raises(BadInput, match="1 galaxies have a fraction that is not a number"):
+        align(predictions.assign(bar_yes_fraction=predictions.bar_yes_fraction.mask(predictions.index == 3)), table)
+
+
+def test_scores_are_json_and_repeat(galaxies):
+    pred, votes, true = galaxies
+    ids = [str(i) for i in range(len(true))]
+    one, two = (scores(pred, true, votes=votes, ids=ids, resamples=50) for _ in range(2))
+    assert json.dumps(one, allow_nan=False) == json.dumps(two, allow_nan=False)
+    assert one["kaggle_rmse"] == pytest.approx(kaggle_rmse(pred, true))
+    assert one["kaggle_rmse_lower"] < one["kaggle_rmse"] < one["kaggle_rmse_upper"]
+    assert one["mean_r_constant"] == 0 and one["smooth_featured_accuracy_constant"] == one["smooth_featured"]["majority"]
+    assert len(one["per_answer"]) == ANSWERS and len(one["key_features"]) == 6
+
+
+def test_stage_table_shows_the_constant_first_and_refuses_unlike_tests(galaxies):
+    pred, _, true = galaxies
+    ids = [str(i) for i in range(len(true))]
+    whole = scores(pred, true, ids=ids, resamples=20)
+    table = stage_table([("head", whole), ("full", whole)])
+    assert table.stage.tolist() == ["training mean", "head", "full"]
+    assert table.kaggle_rmse[0] == whole["kaggle_rmse_constant"] and np.isnan(table.kaggle_rmse_lower[0])
+    assert f"{whole['mean_r']:.3f} [" in readable(table).loc["full", "mean_r"]
+    with pytest.raises(BadInput, match="different galaxies"):
+        stage_table([("head", whole), ("full", scores(pred[1:], true[1:], ids=ids[1:], resamples=20))])
+
+
+def test_the_training_mean_on_real_galaxies(kaggle_root):
+    """What a predictor gets on the natural test set that never looks: the first row of every stage table."""
+    table = read_kaggle(kaggle_root / "training_solutions_rev1.csv")
+    natural = "kaggle-" + pd.read_csv(kaggle_root / "natural_test_ids.csv", dtype=str).iloc[:, 0]
+    true = fractions_of(table)
+    test = table.id_str.isin(natural).to_numpy()
+    constant = training_mean(true[~test])
+    found = scores(np.broadcast_to(constant, true[test].shape), true[test], constant=constant, resamples=20)
+    assert found["n"] == len(natural) == 1833
+    assert found["kaggle_rmse"] == found["kaggle_rmse_constant"] == pytest.approx(0.1657, abs=2e-4)
+    assert found["kaggle_mae"] == pytest.approx(0.1051, abs=2e-4) and found["mean_r"] == 0
+    assert found["smooth_featured_accuracy_constant"] == pytest.approx(0.561, abs=1e-3)
+    assert found["predecessor"]["pooled_r (predecessor, on Kaggle columns)"]["value"] == pytest.approx(0.709, abs=2e-3)
+    raw = pd.read_csv(kaggle_root / "training_solutions_rev1.csv").iloc[:, 1:].to_numpy()  # and once more without our code
+    assert found["kaggle_rmse"] == pytest.approx(np.sqrt(((raw[~test].mean(0) - raw[test]) ** 2).mean()), abs=2e-5)

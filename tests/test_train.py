@@ -1,0 +1,146 @@
+"""Training crosses processes: it is killed, started again, and finds full disks and the folders of other runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from galaxy_sommelier import train as training
+from galaxy_sommelier.files import BadInput, read_json, sha256_file
+from galaxy_sommelier.predict import predict
+from galaxy_sommelier.settings import load_settings, make_settings
+from galaxy_sommelier.store import Store, simulated_store, write_store
+from galaxy_sommelier.train import train, train_stages
+
+SMALL = {"image_size": 32, "crop": 1.0, "epochs": 3, "batch_size": 16, "seed": 3}
+PROGRAM = """
+import json, sys
+from galaxy_sommelier.files import BadInput
+from galaxy_sommelier.settings import make_settings
+from galaxy_sommelier.train import train
+try:
+    train(sys.argv[1], sys.argv[2], make_settings(**json.loads(sys.argv[3])))
+except BadInput as error:
+    sys.exit(f"bad input: {error}")
+"""
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    root = tmp_path_factory.mktemp("train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GALAXY_SOMMELIER_DATA", str(root))
+        yield simulated_store(root / "sky", n=120, size=48)
+
+
+def start(store, out, limit="", **settings):
+    """`train` in a process of its own."""
+    import json
+
+    command = [sys.executable, "-c", limit + PROGRAM, str(store), str(out), json.dumps({**SMALL, **settings})]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(process):
+    output = process.communicate(timeout=120)[1]
+    return process.returncode, output
+
+
+def kill_when(process, path):
+    """SIGKILL at the moment when `path` appears."""
+    until = time.time() + 100
+    while not path.exists() and process.poll() is None and time.time() < until:
+        time.sleep(0.001)
+    assert path.exists(), process.communicate()[1]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("stage", ["full", "head"])
+def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
+    assert end(start(sky, tmp_path / "undisturbed", stage=stage))[0] == 0
+    steps = int(pd.read_csv(tmp_path / "undisturbed" / "history.csv").step[0])
+    killed = tmp_path / "killed"
+    kill_when(start(sky, killed, stage=stage), killed / f"checkpoints/checkpoint-{steps}/complete.json")
+    half = killed / f"checkpoints/checkpoint-{2 * steps}"
+    kill_when(start(sky, killed, stage=stage), half / "model.safetensors")
+    assert not (killed / "metrics.json").exists() and not (killed / "model").exists()
+    assert end(start(sky, killed, stage=stage))[0] == 0
+    for name in ("model/model.safetensors", "predictions.parquet", "history.csv", "ids/train.csv"):
+        assert sha256_file(killed / name) == sha256_file(tmp_path / "undisturbed" / name), name
+    assert not (killed / "checkpoints").exists()
+
+
+def test_killed_while_it_predicts_it_does_not_train_again(sky, tmp_path, monkeypatch):
+    settings = make_settings(**SMALL, patience=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(sky, tmp_path / "run", settings)
+    monkeypatch.setattr("transformers.Trainer.train", lambda *args, **kwargs: pytest.fail("trained again"))
+    run = train(sky, tmp_path / "run", settings)
+    assert read_json(run / "metrics.json")["split"] == "test"
+
+
+FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, -1))\n"
+
+
+def test_full_disk_leaves_nothing_half_written(sky, tmp_path):
+    code, said = end(start(sky, tmp_path / "run", limit=FULL_DISK))
+    line = said.strip().splitlines()[-1]
+    assert code == 1 and line.startswith("bad input") and "cannot be written" in line, said
+    assert not (tmp_path / "run" / "model").exists() and not (tmp_path / "run" / "metrics.json").exists()
+    assert end(start(sky, tmp_path / "run"))[0] == 0
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_run_folder_holds_what_is_needed(sky, tmp_path):
+    run, store = train(sky, tmp_path / "run", make_settings(**SMALL)), Store(sky)
+    rows = pd.read_csv(run / "history.csv")
+    metrics, table = read_json(run / "metrics.json"), pd.read_parquet(run / "predictions.parquet")
+    assert list(rows.epoch) == [1, 2, 3] and metrics["best"]["val_kaggle_rmse"] == rows.val_kaggle_rmse.min()
+    test = store.indices("test")
+    assert list(table.id_str) == [store.ids[i] for i in test] and metrics["galaxies"] == len(test)
+    from galaxy_sommelier.model import load_model
+
+    again = predict(load_model(run / "model"), store, indices=test)
+    np.testing.assert_allclose(again[store.schema.columns], table[store.schema.columns], atol=1e-6)
+    assert read_json(run / "config.json")["store_fingerprint"] == store.fingerprint
+    assert (run / "environment.json").exists() and (run / "ids" / "val.csv").exists()
+
+
+def test_another_run_in_the_folder_is_refused(sky, tmp_path):
+    train(sky, tmp_path / "run", make_settings(**SMALL, stage="baseline"))
+    with pytest.raises(BadInput, match="seed 3, not 4"):
+        train(sky, tmp_path / "run", make_settings(**{**SMALL, "seed": 4}, stage="baseline"))
+
+
+def test_unknown_setting_is_refused(tmp_path):
+    (tmp_path / "settings.yaml").write_text("epoch: 3\n")
+    with pytest.raises(BadInput, match="did you mean 'epochs'"):
+        load_settings(tmp_path / "settings.yaml")
+
+
+@pytest.mark.parametrize("stage", ["probe", "head", "full"])
+def test_store_without_validation_galaxies_is_refused(sky, tmp_path, stage):
+    store = Store(sky)
+    images = np.stack([store.image(i) for i in range(10)])
+    split = pd.Series(["train"] * 8 + ["test"] * 2, index=store.ids[:10])
+    write_store(store.table.iloc[:10], tmp_path / "store", images=images, split=split)
+    with pytest.raises(BadInput, match="'val'"):
+        train(tmp_path / "store", tmp_path / "run", make_settings(**SMALL, stage=stage))
+    assert not (tmp_path / "run").exists()
+
+
+def test_full_starts_from_the_trained_head(sky, tmp_path):
+    runs = train_stages(sky, tmp_path, ("baseline", "head", "full"), make_settings(**SMALL, precision="fp32"))
+    assert read_json(runs["full"] / "config.json")["start_from"] == str(runs["head"])
+    rmse = {stage: read_json(run / "metrics.json")["kaggle_rmse"] for stage, run in runs.items()}
+    assert max(rmse["head"], rmse["full"]) < rmse["baseline"]
+    with pytest.raises(BadInput, match="do not fit"):
+        train(sky, tmp_path / "other", make_settings(**{**SMALL, "pool": "cls"}), start_from=runs["head"])
