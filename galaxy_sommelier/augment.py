@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['normalise', 'centre', 'affine_maps', 'Augment', 'dihedral', 'average_dihedral']
 
-# %% ../nbs/12_augment.ipynb #a3f2e2b4
+# %% ../nbs/12_augment.ipynb #9c7b5b6d
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/12_augment.ipynb #05ddcd0f
+# %% ../nbs/12_augment.ipynb #84d667d2
 def normalise(
     batch: torch.Tensor,  # (B, 3, S, S), uint8, or float with values 0 to 255
     mean: tuple[float, ...],  # of R, G, B, for values in [0, 1]
@@ -23,7 +23,7 @@ def normalise(
     mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) for v in (mean, std))
     return (batch.float() / 255 - mean) / std
 
-# %% ../nbs/12_augment.ipynb #95bf522f
+# %% ../nbs/12_augment.ipynb #c994c0c7
 def centre(
     batch: torch.Tensor,  # (B, 3, S', S')
     size: int,  # pixels to keep, at most S'
@@ -32,7 +32,7 @@ def centre(
     top, left = ((side - size) // 2 for side in batch.shape[-2:])
     return batch[..., top : top + size, left : left + size]
 
-# %% ../nbs/12_augment.ipynb #6868b906
+# %% ../nbs/12_augment.ipynb #bce8a88e
 def affine_maps(
     number: int,  # B
     scale: float,  # share of the input's side that the output covers
@@ -48,7 +48,7 @@ def affine_maps(
     turn = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], 1)  # (B, 2, 2)
     return torch.cat([turn, 2 * scale * shift * uniform(number, 2, 1)], -1)
 
-# %% ../nbs/12_augment.ipynb #bdb9bed7
+# %% ../nbs/12_augment.ipynb #58981a81
 @dataclass
 class Augment:
     "Random views of galaxies, sharp and normalised."
@@ -65,7 +65,7 @@ class Augment:
         factor = 1 + self.brightness * (2 * torch.rand(number, 1, 1, 1, generator=generator) - 1)
         return normalise((views * factor.to(device)).clamp(0, 255), mean, std)
 
-# %% ../nbs/12_augment.ipynb #416268e4
+# %% ../nbs/12_augment.ipynb #d03b8fc2
 def dihedral(
     batch: torch.Tensor,  # (B, 3, S, S)
 ) -> list[torch.Tensor]:  # eight of the same shape, the first unchanged
@@ -73,7 +73,7 @@ def dihedral(
     turned = [torch.rot90(batch, quarters, (-2, -1)) for quarters in range(4)]
     return turned + [view.flip(-1) for view in turned]
 
-# %% ../nbs/12_augment.ipynb #05b34d9e
+# %% ../nbs/12_augment.ipynb #78ab506d
 def average_dihedral(
     fn: Callable[[torch.Tensor], torch.Tensor],  # (B, 3, S, S) -> (B, ...)
     batch: torch.Tensor,  # (B, 3, S, S)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['KAGGLE_COLUMNS', 'STEMS', 'KINDS', 'read_csv', 'need', 'check_ids', 'image_paths', 'missing_images', 'check_range',
-           'check_sums', 'question_sums', 'check_table', 'begin', 'kaggle_sums', 'from_kaggle', 'read_kaggle', 'known',
-           'published', 'scaled', 'counts', 'read_counts', 'read_gz2', 'read_hart16', 'read_mapping', 'read_willett',
-           'read_table', 'fractions_of', 'votes_of', 'relations', 'integrity']
+           'check_sums', 'question_sums', 'per_answer', 'check_table', 'begin', 'kaggle_sums', 'from_kaggle',
+           'read_kaggle', 'known', 'published', 'scaled', 'whole_numbers', 'read_counts', 'read_gz2', 'read_hart16',
+           'read_mapping', 'read_willett', 'read_table', 'fractions_of', 'votes_of', 'relations', 'integrity']
 
-# %% ../nbs/01_catalog.ipynb #bc0e42bd
+# %% ../nbs/01_catalog.ipynb #26c9b1e6
 import os
 from pathlib import Path
 
@@ -18,12 +18,12 @@ import pandas as pd
 from .files import BadInput
 from .schema import GZ2, Schema
 
-# %% ../nbs/01_catalog.ipynb #68480299
+# %% ../nbs/01_catalog.ipynb #ed4a8d37
 def read_csv(
     path: str | Path,  # .csv, may be compressed
     *ids: str,  # columns that may identify a row; the first that is there does
     text: tuple[str, ...] = (),  # further columns to leave as they stand
-) -> pd.DataFrame:  # with the ids in a column `id`
+) -> pd.DataFrame:  # with the ids once more in a column `id`
     """A CSV file with its ids as text, exact and unique."""
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(ids + text, str), low_memory=False)
@@ -33,10 +33,12 @@ def read_csv(
         raise BadInput(f"{path}: is no CSV table ({' '.join(str(error).split())}); take the file as it was published") from error
     name = next((name for name in ids if name in table), ids[0])
     need(table, [name], path)
+    if table.empty and name != "id_str":  # a list of galaxies may be empty, a published table may not
+        raise BadInput(f"{path}: the table has no rows; take the file as it was published")
     check_ids(table[name], path)
-    return table.rename(columns={name: "id"})
+    return pd.concat([table, table[name].rename("id")], axis=1)
 
-# %% ../nbs/01_catalog.ipynb #51259451
+# %% ../nbs/01_catalog.ipynb #99539225
 def need(table: pd.DataFrame, columns: list[str], where: str | Path) -> None:
     """Complain when the table lacks one of the columns."""
     if missing := [column for column in columns if column not in table]:
@@ -44,13 +46,14 @@ def need(table: pd.DataFrame, columns: list[str], where: str | Path) -> None:
 
 
 def check_ids(ids: pd.Series, where: str | Path) -> None:
-    """Complain when an id is no integer, or stands there twice."""
-    if (odd := ids[~ids.str.fullmatch(r"\d+", na=False)]).size:
+    """Complain when an id is no integer (an id_str may be any text), or stands there twice."""
+    pattern = ".+" if ids.name == "id_str" else r"\d+"
+    if (odd := ids[~ids.astype("str").str.fullmatch(pattern, na=False)]).size:
         raise BadInput(f"{where}: {ids.name} {odd.iloc[0]!r} is no integer; ids must be kept as text, not as floating-point numbers")
     if (twice := ids[ids.duplicated()]).size:
         raise BadInput(f"{where}: {ids.name} {twice.iloc[0]} stands there more than once ({len(twice)} such rows); remove the copies")
 
-# %% ../nbs/01_catalog.ipynb #7d64e592
+# %% ../nbs/01_catalog.ipynb #6c8dc6de
 def image_paths(
     names: pd.Series,  # file names, NaN = not known
     images: str | Path | None,  # the folder they should lie in; None = no images wanted
@@ -68,7 +71,7 @@ def missing_images(table: pd.DataFrame) -> list[str]:
     """The id_str of galaxies without an image."""
     return table.id_str[table.path.isna()].tolist()
 
-# %% ../nbs/01_catalog.ipynb #02e66ed3
+# %% ../nbs/01_catalog.ipynb #2570039d
 def check_range(values: pd.DataFrame, ids: pd.Series, where: str | Path) -> None:
     """Complain about a value outside 0 to 1, or one that is no number."""
     for column in values:
@@ -79,13 +82,11 @@ def check_range(values: pd.DataFrame, ids: pd.Series, where: str | Path) -> None
         what = f"{values.columns[column]} of {ids.iat[row]} is {values.iat[row, column]}"
         raise BadInput(f"{where}: {what}; {wrong.sum()} value(s) lie outside 0 to 1, mend them")
 
-# %% ../nbs/01_catalog.ipynb #d188df6d
+# %% ../nbs/01_catalog.ipynb #c5f738bd
 def check_sums(
     sums: np.ndarray,  # (galaxies, questions) of the answers of each question, NaN = unknown
     expected: np.ndarray,  # the same shape
-    ids: pd.Series,
-    schema: Schema,
-    where: str | Path,
+    ids: pd.Series, schema: Schema, where: str | Path,  # for the complaint
     tolerance: float = 0.01,
 ) -> None:
     """Complain when the answers of a question do not sum to what the tree demands."""
@@ -99,7 +100,12 @@ def question_sums(values: np.ndarray, schema: Schema) -> np.ndarray:  # (N, answ
     """Sum of the answers of each question."""
     return np.add.reduceat(values, [place.start for place in schema.slices.values()], axis=1)
 
-# %% ../nbs/01_catalog.ipynb #ad20bbb7
+
+def per_answer(values: np.ndarray, schema: Schema) -> np.ndarray:  # (N, questions) -> (N, answers)
+    """The value of a question repeated for each of its answers."""
+    return np.repeat(values, [len(question.answers) for question in schema.questions], axis=1)
+
+# %% ../nbs/01_catalog.ipynb #23253ade
 def check_table(
     table: pd.DataFrame,
     schema: Schema = GZ2,
@@ -107,16 +113,15 @@ def check_table(
 ) -> pd.DataFrame:  # the same table
     """Complain unless this is a galaxy table of the schema."""
     need(table, ["id_str", *schema.columns], where)
-    if (twice := table.id_str[table.id_str.duplicated()]).size:
-        raise BadInput(f"{where}: id_str {twice.iloc[0]} stands there more than once ({len(twice)} such rows); remove the copies")
+    check_ids(table.id_str, where)
     check_range(table[schema.columns], table.id_str, where)
     values = table[schema.columns].to_numpy(float)
-    known = question_sums((~np.isnan(values)).astype(int), schema) > 0  # (N, questions)
-    sums = np.where(known, question_sums(np.nan_to_num(values), schema), np.nan)
+    answered = question_sums((~np.isnan(values)).astype(int), schema) > 0  # (N, questions)
+    sums = np.where(answered, question_sums(np.nan_to_num(values), schema), np.nan)
     check_sums(sums, np.ones_like(sums), table.id_str, schema, where)
     return table
 
-# %% ../nbs/01_catalog.ipynb #f8c914f2
+# %% ../nbs/01_catalog.ipynb #55f512cc
 def begin(
     table: pd.DataFrame,  # with `id`, and where known `ra`, `dec`
     prefix: str,  # in front of the id
@@ -126,7 +131,7 @@ def begin(
     place = {name: table[name] if name in table else np.nan for name in ("ra", "dec")}
     return pd.DataFrame({"id_str": prefix + "-" + table["id"], "survey": "sdss", "campaign": "gz2", **place, "path": paths})
 
-# %% ../nbs/01_catalog.ipynb #e44a270f
+# %% ../nbs/01_catalog.ipynb #19143566
 KAGGLE_COLUMNS = [f"Class{q}.{a}" for q, question in enumerate(GZ2.questions, 1) for a, _ in enumerate(question.answers, 1)]
 
 
@@ -140,16 +145,16 @@ def kaggle_sums(
             if question.asked_after and question.name != "something-odd" else everybody for question in schema.questions]
     return np.stack(sums, axis=1)
 
-# %% ../nbs/01_catalog.ipynb #ce9e6811
+# %% ../nbs/01_catalog.ipynb #fba57aff
 def from_kaggle(
     values: np.ndarray,  # (N, answers) in Kaggle's form
     schema: Schema = GZ2,
 ) -> np.ndarray:  # (N, answers) conditional, NaN where nobody was asked
     """Kaggle's cumulative fractions as conditional ones; `schema.kaggle_form` is the way back."""
-    asked = np.repeat(kaggle_sums(values, schema), [len(question.answers) for question in schema.questions], axis=1)
+    asked = per_answer(kaggle_sums(values, schema), schema)
     return np.divide(values, asked, out=np.full(values.shape, np.nan), where=asked > 0)
 
-# %% ../nbs/01_catalog.ipynb #9dead223
+# %% ../nbs/01_catalog.ipynb #83776a5a
 def read_kaggle(
     csv: str | Path,  # training_solutions_rev1.csv
     images: str | Path | None = None,  # the folder of <GalaxyID>.jpg, e.g. images_training_rev1
@@ -163,7 +168,7 @@ def read_kaggle(
     fractions = pd.DataFrame(from_kaggle(values), table.index, GZ2.columns)
     return begin(table, "kaggle", image_paths(table["id"] + ".jpg", images)).join(fractions)
 
-# %% ../nbs/01_catalog.ipynb #cf553403
+# %% ../nbs/01_catalog.ipynb #f11c63f6
 STEMS = """
 t01_smooth_or_features a01_smooth a02_features_or_disk a03_star_or_artifact
 t02_edgeon a04_yes a05_no
@@ -180,16 +185,16 @@ t11_arms_number a31_1 a32_2 a33_3 a34_4 a36_more_than_4 a37_cant_tell
 STEMS = [f"{task}_{answer}" for task, *answers in map(str.split, STEMS.split("\n")[1:-1]) for answer in answers]
 KINDS = ("fraction", "weighted_fraction", "debiased")
 
-# %% ../nbs/01_catalog.ipynb #5d009d3c
+# %% ../nbs/01_catalog.ipynb #bd950055
 def known(
     values: np.ndarray,  # (N, answers) as published
     schema: Schema = GZ2,
 ) -> np.ndarray:  # (N, answers) with NaN where a question was not reached
     """The fractions of the questions that somebody answered."""
     reached = question_sums(values, schema) > 0  # (N, questions), False where NaN
-    return np.where(np.repeat(reached, [len(question.answers) for question in schema.questions], axis=1), values, np.nan)
+    return np.where(per_answer(reached, schema), values, np.nan)
 
-# %% ../nbs/01_catalog.ipynb #eb47d5a4
+# %% ../nbs/01_catalog.ipynb #6f0fda5d
 def published(
     table: pd.DataFrame,  # as read from the file, with `id`
     kind: str,  # "fraction", "weighted_fraction" or "debiased"
@@ -207,10 +212,10 @@ def published(
 
 def scaled(values: np.ndarray, schema: Schema = GZ2) -> np.ndarray:  # (N, answers), both
     """The answers of each question divided by their sum."""
-    return values / np.repeat(question_sums(values, schema), [len(question.answers) for question in schema.questions], axis=1)
+    return values / per_answer(question_sums(values, schema), schema)
 
-# %% ../nbs/01_catalog.ipynb #f4d5ee93
-def counts(column: pd.Series, where: str | Path) -> pd.Series:  # Int64, NA = unknown
+# %% ../nbs/01_catalog.ipynb #85a330eb
+def whole_numbers(column: pd.Series, where: str | Path) -> pd.Series:  # Int64, NA = unknown
     """A column of whole numbers."""
     try:
         return pd.to_numeric(column).astype("Int64")
@@ -222,12 +227,12 @@ def read_counts(table: pd.DataFrame, where: str | Path) -> dict[str, pd.Series]:
     """Votes of each answer and in total, as far as the table has them."""
     if not all(f"{stem}_count" in table for stem in STEMS):
         everybody = {"total_classifications": "smooth-or-featured_total-votes"}
-        return {name: counts(table[column], where) for column, name in everybody.items() if column in table}
-    votes = {f"{a}_votes": counts(table[f"{stem}_count"], where) for a, stem in zip(GZ2.answers, STEMS, strict=True)}
+        return {name: whole_numbers(table[column], where) for column, name in everybody.items() if column in table}
+    votes = {f"{a}_votes": whole_numbers(table[f"{stem}_count"], where) for a, stem in zip(GZ2.answers, STEMS, strict=True)}
     totals = {f"{q.name}_total-votes": sum(votes[f"{a}_votes"] for a in q.columns) for q in GZ2.questions}
     return votes | totals
 
-# %% ../nbs/01_catalog.ipynb #9dfbbacd
+# %% ../nbs/01_catalog.ipynb #99077e3f
 def read_gz2(
     table: pd.DataFrame,  # as read from the file, with `id`
     paths: pd.Series,  # of the images
@@ -246,7 +251,7 @@ def read_gz2(
     result = pd.concat([begin(table, "gz2", paths), pd.DataFrame(columns, table.index), extra], axis=1)
     return check_table(result, GZ2, where)
 
-# %% ../nbs/01_catalog.ipynb #4c6bfc11
+# %% ../nbs/01_catalog.ipynb #44deb2c5
 def read_hart16(
     csv: str | Path,  # gz2_hart16.csv, or a part of it
     mapping: str | Path | None = None,  # gz2_filename_mapping.csv: objid, sample, asset_id
@@ -269,7 +274,7 @@ def read_mapping(path: str | Path) -> pd.Series:  # asset_id as text, by objid
     need(table, ["objid"], path)
     return table.drop_duplicates("objid").set_index("objid")["id"]
 
-# %% ../nbs/01_catalog.ipynb #647bc7a1
+# %% ../nbs/01_catalog.ipynb #be34769d
 def read_willett(
     csv: str | Path,  # zoo2MainSpecz.csv.gz, zoo2Stripe82Coadd2.csv.gz, ...
     images: str | Path | None = None,  # a folder of <objid>.jpg
@@ -279,7 +284,7 @@ def read_willett(
     table = read_csv(csv, "dr7objid", "objid")
     return read_gz2(table, image_paths(table["id"] + ".jpg", images), kind, csv)
 
-# %% ../nbs/01_catalog.ipynb #df325d4a
+# %% ../nbs/01_catalog.ipynb #da49ed0f
 def read_table(
     path: str | Path,  # .csv, .csv.gz or .parquet
     schema: Schema = GZ2,
@@ -292,10 +297,10 @@ def read_table(
     need(table, ["id_str"], path)
     empty = {"survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan, "path": None}
     table = table.assign(**{name: value for name, value in empty.items() if name not in table})
-    votes = {name: counts(table[name], path) for name in table if name.endswith(("_votes", "_total-votes"))}
+    votes = {name: whole_numbers(table[name], path) for name in table if name.endswith(("_votes", "_total-votes"))}
     return check_table(table.assign(**votes), schema, path)
 
-# %% ../nbs/01_catalog.ipynb #3ce4cbab
+# %% ../nbs/01_catalog.ipynb #36bfde17
 def fractions_of(table: pd.DataFrame, schema: Schema = GZ2) -> np.ndarray:  # (N, answers) float32, NaN = unknown
     """The conditional fractions, in the order of the schema."""
     need(table, schema.columns, "table")
@@ -309,17 +314,18 @@ def votes_of(table: pd.DataFrame, schema: Schema = GZ2) -> np.ndarray | None:  #
         return None
     return table[columns].to_numpy("int64")
 
-# %% ../nbs/01_catalog.ipynb #2b4b2755
+# %% ../nbs/01_catalog.ipynb #fb5c69a7
 def relations(table: pd.DataFrame, schema: Schema = GZ2):
     """Each soft relation of a table: what it says, its left side, its right side, how far they may be apart."""
-    for kind in ("fraction", "debiased"):
+    for kind, words in (("fraction", "fractions"), ("debiased", "debiased fractions")):
         columns = [f"{answer}_{kind}" for answer in schema.answers]
         if all(column in table for column in columns):
             for name, sums in zip(schema.question_names, question_sums(table[columns].to_numpy(float), schema).T, strict=True):
-                yield f"{kind}s of {name} sum to 1", sums, 1.0, 0.01
+                yield f"{words} of {name} sum to 1", sums, 1.0, 0.01
     if (votes := votes_of(table, schema)) is not None:
         total = dict(zip(schema.question_names, question_sums(votes, schema).T, strict=True))
-        apart = np.nanmax(np.abs(table[schema.columns].to_numpy(float) - scaled(known(votes.astype(float), schema), schema)), axis=1, initial=0)
+        plain = scaled(known(votes.astype(float), schema), schema)
+        apart = np.nanmax(np.abs(table[schema.columns].to_numpy(float) - plain), axis=1, initial=0)
         yield "fractions are votes over their total", apart, 0.0, 0.01
         if "total_classifications" in table:
             yield "every volunteer answered the first question", total[schema.question_names[0]], table.total_classifications, 0
@@ -328,7 +334,7 @@ def relations(table: pd.DataFrame, schema: Schema = GZ2):
                 said = sum(votes[:, schema.index(answer)] for answer in question.asked_after)
                 yield f"{question.name} was put to those who said {' or '.join(question.asked_after)}", total[question.name], said, 0
 
-# %% ../nbs/01_catalog.ipynb #8e49ddd5
+# %% ../nbs/01_catalog.ipynb #8c34f98e
 def integrity(
     table: pd.DataFrame,  # a galaxy table
     schema: Schema = GZ2,

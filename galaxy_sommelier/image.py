@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'BadImage', 'decode', 'encode', 'read_bytes', 'read_image', 'ImageReport', 'centre_crop_box',
-           'resize', 'mosaic']
+           'resize', 'mosaic', 'show']
 
-# %% ../nbs/03_image.ipynb #f123cb0d
+# %% ../nbs/03_image.ipynb #b0225202
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +15,27 @@ import numpy as np
 import simplejpeg
 import torch
 import torch.nn.functional as F
+from IPython.display import Image as Figure
 from PIL import Image, UnidentifiedImageError
 
 from .files import BadInput
 
-# %% ../nbs/03_image.ipynb #b05f4571
+# %% ../nbs/03_image.ipynb #5e79eca1
 class BadImage(BadInput):
-    "A picture that cannot be used; `reason` says why, the message also says which"
-    def __init__(self,
-        name: str, # what the picture is called: a path or an id
-        reason: str, # why it cannot be used
+    """A picture that cannot be used; `reason` says why, the message also says which."""
+
+    def __init__(
+        self,
+        name: str,  # what the picture is called: a path or an id
+        reason: str,  # why it cannot be used
     ):
         super().__init__(f"{name or 'image'}: {reason}")
         self.name, self.reason = name, reason
-    def __reduce__(self): return BadImage, (self.name, self.reason)
 
-# %% ../nbs/03_image.ipynb #4cc61e25
+    def __reduce__(self):  # lets the error travel from a worker process
+        return BadImage, (self.name, self.reason)
+
+# %% ../nbs/03_image.ipynb #e151ae67
 MIN_SIDE, MAX_SIDE = 16, 16384
 
 def _check_sides(height, width, name):
@@ -43,18 +48,19 @@ def _decode_jpeg(data, name):
     if colours not in ("YCbCr", "RGB", "Gray"): return _decode_any(data, name)
     return simplejpeg.decode_jpeg(data)  # (H, W, 3)
 
-# %% ../nbs/03_image.ipynb #1022db58
+# %% ../nbs/03_image.ipynb #ed57b8d7
 def _to_rgb(image, name):
     if getattr(image, "n_frames", 1) > 1: raise BadImage(name, f"holds {image.n_frames} frames, and it is not clear which one is meant")
     if image.mode.startswith("I;16") and image.format == "PNG":
         grey = np.round(np.asarray(image, dtype=np.float32) / 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode[:1] in ("I", "F"): raise BadImage(name, f"holds numbers without a set white level (mode {image.mode}); stretch it to 8 bits first")
+    if image.mode[:1] in ("I", "F"):
+        raise BadImage(name, f"holds numbers without a set white level (mode {image.mode}); stretch it to 8 bits first")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         if np.asarray(image.convert("RGBA"))[..., 3].min() < 255: raise BadImage(name, "has transparent pixels, whose colour is undefined")
     return np.array(image.convert("RGB"))
 
-# %% ../nbs/03_image.ipynb #5163cc9a
+# %% ../nbs/03_image.ipynb #7ec205f3
 def _decode_any(data, name):
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -65,75 +71,81 @@ def _decode_any(data, name):
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise error if isinstance(error, BadImage) else BadImage(name, f"cannot be decoded ({error})") from None
 
-# %% ../nbs/03_image.ipynb #e76b5809
+# %% ../nbs/03_image.ipynb #953addb0
 def decode(
-    data: bytes, # the content of a picture file
-    name: str = "", # what to call it in an error
-) -> np.ndarray: # (H, W, 3) uint8, red green blue
-    "Decode the bytes of a picture, or raise `BadImage`"
+    data: bytes,  # the content of a picture file
+    name: str = "",  # what to call it in an error
+) -> np.ndarray:  # (H, W, 3) uint8, red green blue
+    """Decode the bytes of a picture, or raise `BadImage`."""
     if not data: raise BadImage(name, "is empty")
     if data[:2] != b"\xff\xd8": return _decode_any(data, name)
     try: return _decode_jpeg(data, name)
     except ValueError as error:
         raise error if isinstance(error, BadImage) else BadImage(name, f"is a damaged JPEG ({error})") from None
 
-# %% ../nbs/03_image.ipynb #49485e66
+# %% ../nbs/03_image.ipynb #90c78411
 def encode(
-    pixels: np.ndarray, # (H, W, 3) uint8
-    quality: int = 95, # JPEG quality, 1 to 100
-) -> bytes: # a JPEG file
-    "Encode a picture as JPEG without colour subsampling"
+    pixels: np.ndarray,  # (H, W, 3) uint8
+    quality: int = 95,  # JPEG quality, 1 to 100
+) -> bytes:  # a JPEG file
+    """Encode a picture as JPEG without colour subsampling."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=quality, colorsubsampling="444")
 
-# %% ../nbs/03_image.ipynb #6f816127
+# %% ../nbs/03_image.ipynb #6e291f8f
 def read_bytes(
-    path: str | Path, # a picture file
-) -> bytes: # its content
-    "Read a picture file, or raise `BadImage` when there is none"
+    path: str | Path,  # a picture file
+) -> bytes:  # its content
+    """Read a picture file, or raise `BadImage` when there is none."""
     try: return Path(path).read_bytes()
     except OSError as error: raise BadImage(str(path), f"cannot be read ({error.strerror})") from None
 
 def read_image(
-    path: str | Path, # a picture file
-) -> np.ndarray: # (H, W, 3) uint8, red green blue
-    "Read and decode a picture file, or raise `BadImage`"
+    path: str | Path,  # a picture file
+) -> np.ndarray:  # (H, W, 3) uint8, red green blue
+    """Read and decode a picture file, or raise `BadImage`."""
     return decode(read_bytes(path), str(path))
 
-# %% ../nbs/03_image.ipynb #3debba83
+# %% ../nbs/03_image.ipynb #d58505eb
 @dataclass
 class ImageReport:
-    "How many pictures were good, and what was wrong with the others"
+    """How many pictures were good, and what was wrong with the others."""
     ok: int = 0  # number of pictures that were used
     bad: dict[str, str] = field(default_factory=dict)  # id or path -> reason
 
     @property
     def share(self) -> float:
-        "Share of bad pictures among all, 0 to 1"
+        """Share of bad pictures among all, 0 to 1."""
         return len(self.bad) / max(1, self.ok + len(self.bad))
-    def to_dict(self) -> dict: return {"ok": self.ok, "bad": dict(self.bad)}
+
+    def to_dict(self) -> dict:
+        """For JSON."""
+        return {"ok": self.ok, "bad": dict(self.bad)}
+
     def __str__(self):
         few = "; ".join(f"{name}: {reason}" for name, reason in list(self.bad.items())[:3])
         return f"{self.ok} images are good, {len(self.bad)} ({self.share:.1%}) are bad" + (f", first: {few}" if few else "")
-    def check(self,
-        max_bad: float = 0.05, # largest share of bad pictures that is accepted, 0 to 1
-    ) -> "ImageReport": # itself, so that calls can be chained
-        "Raise `BadInput` when too many pictures are bad, or when none is good"
+
+    def check(
+        self,
+        max_bad: float = 0.05,  # largest share of bad pictures that is accepted, 0 to 1
+    ) -> "ImageReport":  # itself, so that calls can be chained
+        """Raise `BadInput` when too many pictures are bad, or when none is good."""
         if self.share > max_bad or (self.bad and not self.ok):
             raise BadInput(f"{self}; more than {max_bad:.1%} bad: mend the files or allow a larger share (max_bad)")
         return self
 
-# %% ../nbs/03_image.ipynb #cba0cfe1
+# %% ../nbs/03_image.ipynb #6576f900
 def centre_crop_box(
-    height: int, # of the frame, pixels
-    width: int, # of the frame, pixels
-    crop: float = 1.0, # share of the shorter side to keep, above 0 and up to 1
-) -> tuple[int, int, int]: # top, left and side of the central square, pixels
-    "Where the central square of a frame lies"
+    height: int,  # of the frame, pixels
+    width: int,  # of the frame, pixels
+    crop: float = 1.0,  # share of the shorter side to keep, above 0 and up to 1
+) -> tuple[int, int, int]:  # top, left and side of the central square, pixels
+    """Where the central square of a frame lies."""
     if not 0 < crop <= 1: raise BadInput(f"crop is {crop}; it must be above 0 and at most 1, a share of the frame's side")
     side = max(1, round(crop * min(height, width)))
     return (height - side) // 2, (width - side) // 2, side
 
-# %% ../nbs/03_image.ipynb #d0e3feab
+# %% ../nbs/03_image.ipynb #499a8677
 def _resize_one(pixels, crop, size):
     x = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
     top, left, side = centre_crop_box(*x.shape[-2:], crop)
@@ -141,27 +153,36 @@ def _resize_one(pixels, crop, size):
     return x if side == size else F.interpolate(x[None], size=(size, size), mode="bicubic", antialias=True)[0]  # (3, size, size)
 
 def resize(
-    pixels, # list of (H, W, 3) uint8 arrays of any sizes, or one (N, 3, H, W) uint8 tensor
-    crop: float = 1.0, # share of each frame's shorter side to keep, above 0 and up to 1
-    size: int = 224, # side of the result, pixels
-) -> torch.Tensor: # (N, 3, size, size) uint8
-    "Central squares of pictures, resized with antialiasing"
+    pixels,  # list of (H, W, 3) uint8 arrays of any sizes, or one (N, 3, H, W) uint8 tensor
+    crop: float = 1.0,  # share of each frame's shorter side to keep, above 0 and up to 1
+    size: int = 224,  # side of the result, pixels
+) -> torch.Tensor:  # (N, 3, size, size) uint8
+    """Central squares of pictures, resized with antialiasing."""
     out = torch.empty((len(pixels), 3, size, size), dtype=torch.uint8)
     for i, one in enumerate(pixels): out[i] = _resize_one(one, crop, size)
     return out
 
-# %% ../nbs/03_image.ipynb #bc618d85
+# %% ../nbs/03_image.ipynb #e3987580
 def mosaic(
-    images, # (N, H, W, 3) uint8, or a list of such pictures of one size
-    columns: int = 8, # pictures in a row
-    gap: int = 2, # white space between pictures, pixels
-) -> Image.Image: # a notebook shows it when it is the last value of a cell
-    "Lay pictures of one size side by side, row by row"
+    images,  # (N, H, W, 3) uint8, or a list of such pictures of one size
+    columns: int = 8,  # pictures in a row
+    gap: int = 2,  # white space between pictures, pixels
+) -> np.ndarray:  # (height, width, 3) uint8
+    """Pictures of one size side by side, row by row, as one picture."""
     images = np.asarray(images)
     n, height, width = images.shape[:3]
+    columns = min(n, columns)
     rows = -(-n // columns)
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for i, one in enumerate(images):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         canvas[top:top + height, left:left + width] = one
-    return Image.fromarray(canvas)
+    return canvas
+
+def show(
+    images,  # one picture (H, W, 3) uint8, or several of one size
+    columns: int = 8,  # pictures in a row
+) -> Figure:  # a notebook shows it when it is the last value of a cell
+    """One picture or a mosaic of many, for a notebook."""
+    images = np.asarray(images)
+    return Figure(encode(images if images.ndim == 3 else mosaic(images, columns), quality=90), format="jpeg")

@@ -7,7 +7,7 @@ __all__ = ['between', 'sigmoid', 'sample_truth', 'outer_radius', 'batch', 'sersi
            'apparent_axis', 'boxiness', 'bulge_light', 'spiral', 'bar_light', 'ring_light', 'scale_length', 'light',
            'textures', 'companion_light', 'arc_light', 'dust_depth']
 
-# %% ../nbs/03b_light.ipynb #81636b2c
+# %% ../nbs/03b_light.ipynb #0b634d56
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import fft, special
 
 from .files import BadInput
 
-# %% ../nbs/03b_light.ipynb #77627b44
+# %% ../nbs/03b_light.ipynb #126c47ed
 def between(low, high, share):
     """From `low` (share 0) to `high` (share 1)."""
     return low + (high - low) * share
@@ -25,7 +25,7 @@ def sigmoid(x, centre, width):
     """A smooth step from 0 to 1 around `centre`; 0.73 is reached one `width` above it."""
     return special.expit((x - centre) / width)
 
-# %% ../nbs/03b_light.ipynb #1cb292bc
+# %% ../nbs/03b_light.ipynb #368b8b78
 def _structure(n, rng):
     """Everything about regular galaxies."""
     def sometimes(share): return (rng.uniform(size=n) < share)
@@ -48,7 +48,7 @@ def _structure(n, rng):
         "bar_angle": rng.uniform(0, 180, n),
     }
 
-# %% ../nbs/03b_light.ipynb #f10c25b7
+# %% ../nbs/03b_light.ipynb #d8f6b780
 def _oddities(n, rng, disk):
     """Everything that is rare; `disk` is the share of the light in the disk."""
     def some(share): return (rng.uniform(size=n) < share) * rng.uniform(0.25, 1, n)
@@ -65,7 +65,7 @@ def _oddities(n, rng, disk):
         "trail": rng.uniform(size=n) < 0.3,
     }
 
-# %% ../nbs/03b_light.ipynb #dd4cfc3a
+# %% ../nbs/03b_light.ipynb #700c0a69
 def sample_truth(
     n: int,  # how many galaxies
     seed: int = 42,  # same seed, same galaxies
@@ -82,12 +82,12 @@ def sample_truth(
     radius = np.clip(np.sqrt(10 ** (0.4 * (surface - magnitude)) / (2 * np.pi)), 1.6, 25)
     return pd.DataFrame({"magnitude": magnitude, "radius": radius, **shape, **odd}, index=pd.RangeIndex(1, n + 1, name="number"))
 
-# %% ../nbs/03b_light.ipynb #24811bde
+# %% ../nbs/03b_light.ipynb #c984cb06
 def outer_radius(truth):
     """Radius that holds about 90 % of the light, arcsec."""
     return truth.radius * (2.3 + 0.6 * truth.bulge)
 
-# %% ../nbs/03b_light.ipynb #be61d598
+# %% ../nbs/03b_light.ipynb #18528788
 def batch(
     truth: pd.DataFrame,  # n rows of a sample
     rows=slice(None),  # which of them
@@ -95,7 +95,7 @@ def batch(
     """The columns of a sample in the shape that spreads over pictures."""
     return SimpleNamespace(**{name: truth[name].to_numpy(np.float32)[rows, None, None] for name in truth})
 
-# %% ../nbs/03b_light.ipynb #5f94227f
+# %% ../nbs/03b_light.ipynb #9a405f55
 def sersic(
     r: np.ndarray,  # (n, H, W) radius, arcsec
     half: np.ndarray,  # (n, 1, 1) radius with half of the light, arcsec
@@ -107,7 +107,7 @@ def sersic(
     total = 2 * np.pi * index * half**2 * np.exp(b) * b ** (-2 * index) * special.gamma(2 * index)
     return flux / total * np.exp(-b * ((r / half) ** (1 / index) - 1))
 
-# %% ../nbs/03b_light.ipynb #e0d3c57c
+# %% ../nbs/03b_light.ipynb #8e3e1832
 def disk_axis(t):
     """Axis ratio of the disk on the sky."""
     return np.sqrt(0.13**2 + (1 - 0.13**2) * np.cos(np.radians(t.inclination)) ** 2)
@@ -122,7 +122,7 @@ def plane(
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return x * cos + y * sin, (y * cos - x * sin) / axis
 
-# %% ../nbs/03b_light.ipynb #3e6a5110
+# %% ../nbs/03b_light.ipynb #f5c7ff47
 def bulge_axis(t):
     """Axis ratio of the bulge on the sky."""
     return between(between(1.0, disk_axis(t), 0.35), t.roundness, sigmoid(t.bulge, 0.55, 0.05))
@@ -142,7 +142,7 @@ def bulge_light(t, x, y, flux):
     r4 = u**4 + v**4 + 2 * (1 - boxiness(t)) * u**2 * v**2 + (0.03 * t.radius) ** 4
     return sersic(np.sqrt(np.sqrt(r4)), t.radius * between(0.16, 1.0, t.bulge**1.2), t.bulge_index, flux / axis)
 
-# %% ../nbs/03b_light.ipynb #d06baddc
+# %% ../nbs/03b_light.ipynb #38ecc9f0
 def spiral(t, R, phi, h):
     """Brightness of the arms relative to their mean, and how much of them there is at each radius: both (n, H, W)."""
     sharpness = np.float32(2.2)
@@ -151,7 +151,7 @@ def spiral(t, R, phi, h):
     crest = np.exp(sharpness * (wave - 1)) / special.i0e(sharpness)
     return crest, sigmoid(R / h, 0.75 + 0.5 * t.bar, np.float32(0.15))
 
-# %% ../nbs/03b_light.ipynb #81420a1e
+# %% ../nbs/03b_light.ipynb #895ee47f
 def bar_light(t, u, v, h, flux):
     """Surface brightness of the bar: (n, H, W)."""
     along, across = plane(u, v, t.bar_angle, np.float32(0.30))
@@ -165,7 +165,7 @@ def ring_light(t, R, h, flux):
     ring = flux / (1.05 * radius**2 * np.sqrt(2 * np.pi) * 1.2 * disk_axis(t)) * np.exp(-0.5 * ((R / radius - 1) / 0.2) ** 2)
     return ring, 1 - 0.5 * t.ring * np.exp(-0.5 * ((R / radius - 0.62) / 0.22) ** 2)
 
-# %% ../nbs/03b_light.ipynb #7df03394
+# %% ../nbs/03b_light.ipynb #e93ca76a
 def scale_length(t):
     """Radius over which the disk fades by a factor of e, arcsec."""
     return t.radius * between(1.0, 1.4, t.bulge) / 1.678
@@ -194,7 +194,7 @@ def light(
     return SimpleNamespace(old=old, disk=disk * (1 - 0.35 * t.irregular) * gap + 0.4 * ring,
                            young=(young + 0.35 * t.irregular * disk) * gap + 0.6 * ring, u=u, v=v * axis)
 
-# %% ../nbs/03b_light.ipynb #5e9b02a9
+# %% ../nbs/03b_light.ipynb #a931de32
 def textures(
     count: int,  # how many
     size: int,  # side, pixels
@@ -208,7 +208,7 @@ def textures(
     field = fft.irfft2(noise * keep, s=(size, size))
     return field / field.std(axis=(1, 2), keepdims=True)
 
-# %% ../nbs/03b_light.ipynb #770b5ecf
+# %% ../nbs/03b_light.ipynb #d43e0110
 def companion_light(t, x, y):
     """Surface brightness of the second galaxy of a merger, in r: (n, H, W)."""
     distance, towards = t.companion_distance * outer_radius(t), np.radians(t.companion_angle)

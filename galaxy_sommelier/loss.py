@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['log_fractions', 'question_sums', 'question_nll', 'reach', 'squared_error', 'tree_loss', 'class_loss']
 
-# %% ../nbs/11_loss.ipynb #0b39863e
+# %% ../nbs/11_loss.ipynb #8f15f5cf
 import torch
 import torch.nn.functional as F
 
 from .model import tree_softmax
 from .schema import Schema, kaggle_form
 
-# %% ../nbs/11_loss.ipynb #7b8716b9
+# %% ../nbs/11_loss.ipynb #a52ce800
 def log_fractions(
     logits: torch.Tensor,  # (B, answers)
     schema: Schema,  # the question tree
@@ -20,7 +20,7 @@ def log_fractions(
     "The logarithm of `tree_softmax`, without underflow."
     return torch.cat([logits[:, where].log_softmax(-1) for where in schema.slices.values()], dim=-1)
 
-# %% ../nbs/11_loss.ipynb #6e942db6
+# %% ../nbs/11_loss.ipynb #b337c522
 def question_sums(
     values: torch.Tensor,  # (B, answers)
     schema: Schema,  # the question tree
@@ -28,7 +28,7 @@ def question_sums(
     "Sums over the answers of each question."
     return torch.stack([values[:, where].sum(-1) for where in schema.slices.values()], dim=-1)
 
-# %% ../nbs/11_loss.ipynb #853dc646
+# %% ../nbs/11_loss.ipynb #ed52272b
 def question_nll(
     logits: torch.Tensor,  # (B, answers)
     fractions: torch.Tensor,  # (B, answers), conditional, NaN where unknown
@@ -39,7 +39,7 @@ def question_nll(
     terms = torch.nan_to_num(fractions) * log_fractions(logits, schema)
     return -question_sums(terms, schema) * known
 
-# %% ../nbs/11_loss.ipynb #0b246287
+# %% ../nbs/11_loss.ipynb #8622cb85
 def reach(
     kaggle: torch.Tensor,  # (B, answers), in Kaggle form, NaN where unknown
     schema: Schema,  # the question tree
@@ -47,17 +47,17 @@ def reach(
     "The share of volunteers who were asked each question; zero where unknown."
     return torch.nan_to_num(question_sums(kaggle, schema))
 
-# %% ../nbs/11_loss.ipynb #e5f0a96d
+# %% ../nbs/11_loss.ipynb #19d613f9
 def squared_error(
     logits: torch.Tensor,  # (B, answers)
     kaggle: torch.Tensor,  # (B, answers), in Kaggle form, NaN where unknown
     schema: Schema,  # the question tree
 ) -> torch.Tensor:  # (B,)
     "Sum over the known answers of the squared error in Kaggle form."
-    error = kaggle_form(tree_softmax(logits, schema)) - kaggle
+    error = kaggle_form(tree_softmax(logits, schema), schema) - kaggle
     return torch.where(torch.isnan(kaggle), 0.0, error).square().sum(-1)
 
-# %% ../nbs/11_loss.ipynb #8d0ea7cf
+# %% ../nbs/11_loss.ipynb #2f6ea437
 def tree_loss(
     logits: torch.Tensor,  # (B, answers)
     fractions: torch.Tensor,  # (B, answers), conditional, NaN where unknown
@@ -65,11 +65,11 @@ def tree_loss(
     mse: float = 10.0,  # weight of the squared error
 ) -> torch.Tensor:  # a number
     "The loss that a galaxy model is trained with, a mean over galaxies."
-    kaggle = kaggle_form(fractions)
+    kaggle = kaggle_form(fractions, schema)
     nll = (reach(kaggle, schema) * question_nll(logits, fractions, schema)).sum(-1)  # (B,)
     return (nll + mse * squared_error(logits, kaggle, schema)).mean()
 
-# %% ../nbs/11_loss.ipynb #769f216f
+# %% ../nbs/11_loss.ipynb #59a87c78
 def class_loss(
     logits: torch.Tensor,  # (B, classes)
     labels: torch.Tensor,  # (B,) number of the class, -1 where there is none

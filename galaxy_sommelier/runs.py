@@ -7,7 +7,7 @@ __all__ = ['QUIET', 'HEADLINE', 'repository', 'experiments', 'closest', 'find_ex
            'describe', 'value_of', 'read_config', 'merge', 'RunFailed', 'execute', 'run_experiment', 'status',
            'list_runs', 'show_run']
 
-# %% ../nbs/32_runs.ipynb #df460ea9
+# %% ../nbs/32_runs.ipynb #e25b0990
 import ast
 import difflib
 import io
@@ -25,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from .files import BadInput, data_root, environment, new_run_folder, read_json, write_json
 
-# %% ../nbs/32_runs.ipynb #1468f493
+# %% ../nbs/32_runs.ipynb #02deb044
 def repository(part: str) -> Path:  # a folder of the repository: "nbs/experiments" or "configs"
     "A folder of the repository that the package was installed from."
     folder = Path(find_spec("galaxy_sommelier").origin).parents[1] / part
@@ -38,7 +38,7 @@ def experiments() -> dict[str, Path]:
     "Name and notebook of each experiment."
     return {p.stem: p for p in sorted(repository("nbs/experiments").glob("*.ipynb"))}
 
-# %% ../nbs/32_runs.ipynb #f06522e2
+# %% ../nbs/32_runs.ipynb #a65218e8
 def closest(name: str, known) -> str:
     "`, did you mean 'x'?` where a known name is near, and the list of known names."
     near = difflib.get_close_matches(name, list(known), n=1)
@@ -55,7 +55,7 @@ def find_experiment(name: str) -> Path:  # a name out of `experiments()`, or the
         raise BadInput(f"experiment {name!r} is not known{closest(name, known)}")
     return known[name]
 
-# %% ../nbs/32_runs.ipynb #0505f933
+# %% ../nbs/32_runs.ipynb #f7bbbfa8
 def parameters_cell(notebook) -> str:  # path of a notebook
     "Source of the one cell with the tag `parameters`."
     try:
@@ -68,7 +68,7 @@ def parameters_cell(notebook) -> str:  # path of a notebook
                        "with the defaults, open the property inspector and add the tag")
     return tagged[0]
 
-# %% ../nbs/32_runs.ipynb #becaaf77
+# %% ../nbs/32_runs.ipynb #06219cb8
 def parameters(notebook) -> dict:  # path of a notebook
     "Names and default values of an experiment's parameters."
     values = {}
@@ -80,7 +80,7 @@ def parameters(notebook) -> dict:  # path of a notebook
             raise BadInput(f"{notebook}: the parameters cell holds {ast.unparse(node)!r}; only `name = literal` can stand there") from None
     return values
 
-# %% ../nbs/32_runs.ipynb #6213f8aa
+# %% ../nbs/32_runs.ipynb #b46480b6
 def describe(notebook) -> pd.DataFrame:  # one row a parameter: default, meaning
     "An experiment's parameters with their defaults and what the comments beside them say."
     comments, name = {}, None
@@ -93,7 +93,7 @@ def describe(notebook) -> pd.DataFrame:  # one row a parameter: default, meaning
     rows = [(repr(value), comments.get(name, "")) for name, value in values.items()]
     return pd.DataFrame(rows, index=pd.Index(values, name="parameter"), columns=["default", "meaning"])
 
-# %% ../nbs/32_runs.ipynb #28443c74
+# %% ../nbs/32_runs.ipynb #b68af305
 def value_of(text: str):
     "A value typed on the command line: number, truth value, list or text."
     try:
@@ -118,7 +118,7 @@ def read_config(path) -> dict:  # a YAML file of `name: value` lines
         raise BadInput(f"{path}: holds a {type(values).__name__}, not `name: value` lines")
     return {name: value_of(value) if isinstance(value, str) else value for name, value in values.items()}
 
-# %% ../nbs/32_runs.ipynb #1c9ea9d4
+# %% ../nbs/32_runs.ipynb #643563aa
 def merge(notebook, *given: dict) -> dict:
     "An experiment's defaults with the given values laid over them; unknown names and wrong types are refused."
     values = parameters(notebook)
@@ -133,7 +133,7 @@ def merge(notebook, *given: dict) -> dict:
         values[name] = value
     return values
 
-# %% ../nbs/32_runs.ipynb #60cf4b36
+# %% ../nbs/32_runs.ipynb #13386c68
 class RunFailed(RuntimeError):
     "A cell of an experiment failed; the message names the run folder and the error."
 
@@ -145,7 +145,8 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
     "The notebook with these values, executed in the current folder and kept in the run folder however it ends."
     partial = run / "notebook.partial.ipynb"
     try:
-        papermill.execute_notebook(notebook, partial, parameters=values, kernel_name="python3", progress_bar=progress, extra_arguments=QUIET)
+        papermill.execute_notebook(notebook, partial, parameters=values, kernel_name="python3", progress_bar=progress,
+                                   extra_arguments=QUIET)
     except PapermillExecutionError as error:
         os.replace(partial, run / "notebook.ipynb")
         if error.ename == "BadInput":
@@ -154,7 +155,7 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
         raise RunFailed(f"{where} failed: {error.ename}: {' '.join(error.evalue.split())}") from None
     os.replace(partial, run / "notebook.ipynb")
 
-# %% ../nbs/32_runs.ipynb #7a613f4c
+# %% ../nbs/32_runs.ipynb #37fddcaf
 def run_experiment(
     name: str,  # experiment or path of a notebook
     params: dict | None = None,  # values that go before those of `config` and the defaults
@@ -175,7 +176,7 @@ def run_experiment(
     execute(notebook, values, run, progress)
     return run
 
-# %% ../nbs/32_runs.ipynb #583935d4
+# %% ../nbs/32_runs.ipynb #7c13bfdd
 def status(run: Path) -> str:  # "done", "failed" or "unfinished"
     "How a run ended, from what lies in its folder."
     if (run / "notebook.partial.ipynb").exists():
@@ -185,7 +186,7 @@ def status(run: Path) -> str:  # "done", "failed" or "unfinished"
         return "failed" if ended.get("exception") else "done"
     return "done" if (run / "metrics.json").exists() else "unfinished"
 
-# %% ../nbs/32_runs.ipynb #bbc3e1ad
+# %% ../nbs/32_runs.ipynb #b82f527c
 HEADLINE = ("kaggle_rmse", "mean_r", "smooth_featured_accuracy")
 
 
@@ -201,7 +202,7 @@ def list_runs(root=None) -> pd.DataFrame:  # root: folder of run folders; None i
     table = pd.DataFrame(rows, columns=["run", "when", "status", *HEADLINE])
     return table.astype(dict.fromkeys(HEADLINE, float)).sort_values(["when", "run"], ignore_index=True)
 
-# %% ../nbs/32_runs.ipynb #295bf1c4
+# %% ../nbs/32_runs.ipynb #ed30e780
 def show_run(name: str, root=None) -> dict:  # name of a run, its unambiguous beginning, or a path
     "Status, parameters, numbers and provenance of one run."
     root = Path(root or data_root() / "runs")

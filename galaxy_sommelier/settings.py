@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'FIELDS', 'YES_NO', 'CHOICES', 'POSITIVE', 'SHARES', 'BELOW_1', 'TrainSettings', 'typed', 'check',
            'make_settings', 'load_settings']
 
-# %% ../nbs/12d_settings.ipynb #11e52a43
+# %% ../nbs/12d_settings.ipynb #dcfd435c
 import dataclasses
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ import yaml
 
 from .files import BadInput
 
-# %% ../nbs/12d_settings.ipynb #92eb4526
+# %% ../nbs/12d_settings.ipynb #a77139ba
 STAGES = ("baseline", "probe", "head", "full")
 
 
@@ -30,7 +30,7 @@ class TrainSettings:
     head: str = "linear"  # "linear" or "mlp"
     pool: str = "both"  # which tokens the head sees: "cls", "mean" (of the patches) or "both"
     blocks: tuple[int, ...] = (-1,)  # the blocks whose outputs the head sees, counted from the end
-    image_size: int = 98  # pixels, a multiple of the backbone's patch
+    image_size: int = 112  # pixels, a multiple of the backbone's patch (112 = 8 x 14 = 7 x 16)
     crop: float = 0.55  # share of the frame's side that the model sees, (0, 1]
     epochs: int = 12  # passes over the training galaxies
     batch_size: int = 32  # galaxies a step
@@ -53,7 +53,7 @@ class TrainSettings:
     report_to: str = "none"  # "none", "wandb" or "tensorboard"
     seed: int = 42  # of the head, of the order of the galaxies, of their views
 
-# %% ../nbs/12d_settings.ipynb #858b867e
+# %% ../nbs/12d_settings.ipynb #0060c608
 FIELDS = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
 YES_NO = {"true": True, "false": False}
 
@@ -74,7 +74,7 @@ def typed(
     except (KeyError, TypeError, ValueError, OverflowError):
         raise BadInput(f"setting {name!r}: {value!r} is no {type(default).__name__}; the default is {default!r}") from None
 
-# %% ../nbs/12d_settings.ipynb #c6f4baf3
+# %% ../nbs/12d_settings.ipynb #48e37d32
 CHOICES = {"stage": STAGES, "head": ("linear", "mlp"), "pool": ("cls", "mean", "both"), "precision": ("bf16", "fp32"),
            "report_to": ("none", "wandb", "tensorboard")}
 POSITIVE = {"image_size", "crop", "epochs", "batch_size", "lr", "head_lr", "layer_decay", "clip"}  # other numbers may be 0
@@ -96,7 +96,7 @@ def check(
     if name in SHARES and value > 1 or name in BELOW_1 and value >= 1:
         raise BadInput(f"setting {name!r}: {value!r} is more than a share can be; choose one {'up to' if name in SHARES else 'below'} 1")
 
-# %% ../nbs/12d_settings.ipynb #8c2930b0
+# %% ../nbs/12d_settings.ipynb #33cb48f2
 def make_settings(
     **values,  # any fields of `TrainSettings`
 ) -> TrainSettings:
@@ -110,7 +110,7 @@ def make_settings(
         check(name, value)
     return TrainSettings(**values)
 
-# %% ../nbs/12d_settings.ipynb #3b009663
+# %% ../nbs/12d_settings.ipynb #5e809049
 def load_settings(
     path: str | Path | None = None,  # a YAML file of names and values
     **overrides,  # these win over the file

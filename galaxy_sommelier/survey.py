@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SURVEYS', 'Survey', 'sky_noise', 'waves', 'blur', 'interpolation', 'expose', 'colours']
 
-# %% ../nbs/03a_survey.ipynb #8d3d0d81
+# %% ../nbs/03a_survey.ipynb #c8191f41
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.visualization import make_lupton_rgb
 from scipy import fft
 
-# %% ../nbs/03a_survey.ipynb #bacdc83e
+# %% ../nbs/03a_survey.ipynb #2e2c0353
 @dataclass(frozen=True)
 class Survey:
     """What a picture from a survey depends on, apart from the galaxy; triples run from the blue band to the red."""
@@ -30,7 +30,7 @@ class Survey:
     shrink: float = 1.0  # apparent size of the survey's galaxies relative to those of SDSS
     dim: float = 0.0  # how much fainter their surface is, magnitudes per square arcsec
 
-# %% ../nbs/03a_survey.ipynb #dc1c49fa
+# %% ../nbs/03a_survey.ipynb #9173d6a0
 SURVEYS = {survey.name: survey for survey in (
     Survey("sdss", ("g", "r", "i"), 0.396, psf=(1.50, 1.43, 1.35), depth=(23.13, 22.70, 22.20),
            tint=(1.0, 0.0, -0.5), gain=(1.818, 1.176, 1.0), stretch=0.65, softening=6.0),
@@ -40,7 +40,7 @@ SURVEYS = {survey.name: survey for survey in (
            tint=(1.3, 0.2, -0.4), gain=(2.2, 1.2, 0.9), stretch=6e-4, softening=6.0, shrink=0.12, dim=2.0),
 )}
 
-# %% ../nbs/03a_survey.ipynb #6bf513a1
+# %% ../nbs/03a_survey.ipynb #8ab45e85
 def sky_noise(
     survey: Survey,
 ) -> np.ndarray:  # (3,) standard deviation in one detector pixel, nanomaggies
@@ -49,7 +49,7 @@ def sky_noise(
     pixels = 4 * np.pi * (np.array(survey.psf) / 2.3548) ** 2 / survey.pixel_scale**2
     return faintest / 5 / np.sqrt(pixels)
 
-# %% ../nbs/03a_survey.ipynb #2253cf21
+# %% ../nbs/03a_survey.ipynb #60b9f061
 def waves(
     size: int,  # side of a picture, pixels
 ) -> np.ndarray:  # (size, size // 2 + 1) float32
@@ -63,7 +63,7 @@ def blur(
     """What turbulent air leaves of the contrast of each wave."""
     return np.exp(np.float32(-3.44) * (np.asarray(width, np.float32) / np.float32(0.976) * f) ** np.float32(5 / 3))
 
-# %% ../nbs/03a_survey.ipynb #4fc76cbf
+# %% ../nbs/03a_survey.ipynb #c01d38ae
 def interpolation(
     size: int,  # side of a picture, pixels
     ratio: np.ndarray,  # (n,) detector pixel over picture pixel
@@ -74,7 +74,7 @@ def interpolation(
         return (np.sinc(cycles) ** 2 * (np.abs(cycles) < 1)).astype(np.float32)
     return along(fft.fftfreq(size))[:, :, None] * along(fft.rfftfreq(size))[:, None, :]
 
-# %% ../nbs/03a_survey.ipynb #eb6e0628
+# %% ../nbs/03a_survey.ipynb #ac5a7866
 def expose(
     sky: np.ndarray,  # (n, 3, S, S) float32, surface brightness blue to red, nanomaggies per square arcsec
     scale: np.ndarray,  # (n,) side of a picture's pixel, arcsec
@@ -93,7 +93,7 @@ def expose(
         seen[:, band] += noise[:, band] * (softened * sigma)
     return fft.irfft2(seen, s=(size, size), overwrite_x=True)
 
-# %% ../nbs/03a_survey.ipynb #c3747d91
+# %% ../nbs/03a_survey.ipynb #292b2647
 def colours(
     seen: np.ndarray,  # (n, 3, H, W) blue to red, nanomaggies in a detector pixel
     survey: Survey,

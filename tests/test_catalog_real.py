@@ -18,6 +18,7 @@ from galaxy_sommelier.catalog import (
 )
 from galaxy_sommelier.files import BadInput
 from galaxy_sommelier.schema import GZ2, kaggle_form
+from galaxy_sommelier.select import CLASSES, check_disjoint, counts, label, read_ids, select, split, top
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_willett_votes(stripe82, stripe82_root):
     assert np.array_equal(stripe82.ra, published.ra) and len(stripe82) - len(missing_images(stripe82)) == 377
     # in this release `_fraction` repeats `_weighted_fraction`: close to the share of votes, not equal
     shares = votes[:, :3] / votes[:, :3].sum(1, keepdims=True)
-    assert np.median(np.abs(shares - stripe82[GZ2.columns[:3]]).max(1)) < 2e-3
+    assert np.median(np.abs(shares - stripe82[GZ2.columns[:3]]).max(axis=1)) < 2e-3
 
 
 def test_integrity_of_stripe82(stripe82):
@@ -84,8 +85,9 @@ def test_integrity_of_stripe82(stripe82):
     assert share["bar was put to those who said disk-edge-on_no"] == pytest.approx(0.992, abs=5e-4)
     assert share["how-rounded was put to those who said smooth-or-featured_smooth"] == pytest.approx(0.964, abs=5e-4)
     assert share["odd-feature was put to those who said something-odd_yes"] == pytest.approx(0.990, abs=5e-4)
+    assert share["fractions are votes over their total"] == pytest.approx(0.53, abs=0.01)
     assert share["fractions of smooth-or-featured sum to 1"] == 1
-    assert share["debiaseds of smooth-or-featured sum to 1"] == pytest.approx(0.55, abs=0.01)
+    assert share["debiased fractions of smooth-or-featured sum to 1"] == pytest.approx(0.55, abs=0.01)
 
 
 @pytest.mark.parametrize("spoil, complaint", [
@@ -110,3 +112,28 @@ def test_what_is_no_table(tmp_path):
         with pytest.raises(BadInput) as error:
             read_kaggle(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+def test_labels_of_stripe82(stripe82):
+    """The historical rule leaves the fingerprint of the second predecessor's table; whole paths give the mix of Galaxy Zoo 2."""
+    historical = label(stripe82, "predecessor")
+    share = 100 * counts(historical).loc[0.8, list(CLASSES)] / len(stripe82)
+    assert share.tolist() == pytest.approx([7.3, 0.04, 7.9, 56.5], abs=0.06)
+    certain = select(historical, 0.9999).label.value_counts(normalize=True)
+    assert certain["spiral"] == pytest.approx(0.886, abs=1e-3)
+    mix = counts(label(stripe82)).loc[0.5]
+    assert mix["smooth"] > mix["spiral"] > mix["edge_on"] > mix["featured"]
+    best = top(historical, 1000)
+    assert best.equals(top(historical.sample(frac=1, random_state=0), 1000)) and (best.confidence == 1).all()
+
+
+def test_split_with_the_natural_test_set(kaggle_root):
+    table = read_kaggle(kaggle_root / "training_solutions_rev1.csv")
+    ids = read_ids(kaggle_root / "natural_test_ids.csv", among=table.id_str)
+    sides = split(table.id_str, test_ids=ids)
+    groups = [sides.index[sides == side] for side in ("train", "val", "test")]
+    check_disjoint(*groups)
+    assert [len(group) for group in groups] == [4698, 552, 1833] and set(groups[2]) == set(ids)
+    assert label(table).votes.isna().all()
+    with pytest.raises(BadInput, match="does not say how many volunteers"):
+        label(table, "clean")

@@ -18,8 +18,7 @@ def store(kaggle_root, tmp_path_factory):
     return out
 
 
-def test_stages_on_real_galaxies(store, dino_weights, tmp_path, monkeypatch):
-    monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
+def test_stages_on_real_galaxies(store, dino_weights, tmp_path):
     settings = make_settings(backbone=str(dino_weights), backbone_name="DINOv2-S, saliency-fine-tuned", image_size=56, epochs=4)
     runs = train_stages(store, tmp_path / "runs", ("baseline", "probe", "full"), settings)
     metrics = {stage: read_json(run / "metrics.json") for stage, run in runs.items()}

@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from galaxy_sommelier.catalog import fractions_of, read_kaggle
-from galaxy_sommelier.evaluate import readable, scores, stage_table
+from galaxy_sommelier.evaluate import evaluate_file, readable, scores, stage_table
 from galaxy_sommelier.files import BadInput
 from galaxy_sommelier.metrics import (
     align,
@@ -43,6 +43,7 @@ from galaxy_sommelier.predecessors import (
 )
 from galaxy_sommelier.schema import GZ2, kaggle_form
 from galaxy_sommelier.select import CLASSES
+from galaxy_sommelier.store import Store, write_store
 
 ANSWERS = len(GZ2.answers)
 
@@ -382,6 +383,62 @@ def test_stage_table_shows_the_constant_first_and_refuses_unlike_tests(galaxies)
     assert f"{whole['mean_r']:.3f} [" in readable(table).loc["full", "mean_r"]
     with pytest.raises(BadInput, match="different galaxies"):
         stage_table([("head", whole), ("full", scores(pred[1:], true[1:], ids=ids[1:], resamples=20))])
+
+
+@pytest.fixture(scope="module")
+def packed(galaxies, tmp_path_factory):
+    """A store of the 400 galaxies, with predictions for them."""
+    pred, _, true = galaxies
+    predictions, table = as_tables(pred, true)
+    images = np.random.default_rng(0).integers(0, 256, (len(table), 16, 16, 3), dtype=np.uint8)
+    split = pd.Series(np.repeat(["train", "val", "test"], [250, 50, 100]), index=table.id_str)
+    out = tmp_path_factory.mktemp("scores") / "store"
+    write_store(table.assign(survey="sim", campaign="gz2", ra=np.nan, dec=np.nan), out, images=images, split=split)
+    return Store(out), predictions
+
+
+def test_evaluate_file_takes_the_constant_from_training_galaxies(packed, galaxies, tmp_path):
+    store, predictions = packed
+    pred, _, true = galaxies
+    predictions.sample(frac=1, random_state=0).to_parquet(tmp_path / "p.parquet")
+    got = evaluate_file(tmp_path / "p.parquet", store.path, split="test", resamples=20)
+    assert got["n"] == 100 and got["coverage"] == {"test": {"predicted": 100, "galaxies": 100}}
+    assert got["kaggle_rmse"] == pytest.approx(kaggle_rmse(pred[300:], true[300:]), abs=1e-6)
+    still = np.broadcast_to(training_mean(true[:250]), true[300:].shape)
+    assert got["kaggle_rmse_constant"] == pytest.approx(kaggle_rmse(still, true[300:]), abs=1e-6)
+    assert got["constant_from"] == "training galaxies" and got["classes"] is None
+
+
+def test_evaluate_file_shows_what_was_scored(packed):
+    store, predictions = packed
+    some = evaluate_file(predictions.iloc[240:310], store, resamples=20)
+    assert some["coverage"] == {
+        "train": {"predicted": 10, "galaxies": 250},
+        "val": {"predicted": 50, "galaxies": 50},
+        "test": {"predicted": 10, "galaxies": 100},
+    }
+    assert evaluate_file(predictions.iloc[:250], store, resamples=20)["constant_from"] == "scored galaxies"
+
+
+def test_evaluate_file_refuses_what_does_not_fit(packed, tmp_path):
+    store, predictions = packed
+    with pytest.raises(BadInput, match="no prediction for 1 "):
+        evaluate_file(predictions.iloc[:-1], store, split="test")
+    with pytest.raises(BadInput, match="no votes for 1 "):
+        evaluate_file(predictions.assign(id_str=["kaggle-x", *predictions.id_str[1:]]), store)
+    with pytest.raises(BadInput, match="sommelier predict"):
+        evaluate_file(tmp_path / "none.parquet", store)
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(BadInput, match="text.parquet"):
+        evaluate_file(tmp_path / "text.parquet", store)
+    with pytest.raises(BadInput, match="nothing to score"):
+        evaluate_file(predictions.iloc[:0], store)
+
+
+def test_a_galaxy_without_a_predicted_class_counts_as_wrong(packed):
+    store, predictions = packed
+    got = evaluate_file(predictions.assign(label=None), store, resamples=5)["classes"]
+    assert got["accuracy"] == 0 and got["n"] > 100 and got["classes"][-1] == "none"
 
 
 def test_the_training_mean_on_real_galaxies(kaggle_root):

@@ -1,5 +1,6 @@
 """Training crosses processes: it is killed, started again, and finds full disks and the folders of other runs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from galaxy_sommelier import train as training
 from galaxy_sommelier.files import BadInput, read_json, sha256_file
+from galaxy_sommelier.model import load_model
 from galaxy_sommelier.predict import predict
 from galaxy_sommelier.settings import load_settings, make_settings
 from galaxy_sommelier.store import Store, simulated_store, write_store
@@ -32,16 +34,11 @@ except BadInput as error:
 
 @pytest.fixture(scope="module")
 def sky(tmp_path_factory):
-    root = tmp_path_factory.mktemp("train")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GALAXY_SOMMELIER_DATA", str(root))
-        yield simulated_store(root / "sky", n=120, size=48)
+    return simulated_store(tmp_path_factory.mktemp("train") / "sky", n=120, size=48)
 
 
 def start(store, out, limit="", **settings):
     """`train` in a process of its own."""
-    import json
-
     command = [sys.executable, "-c", limit + PROGRAM, str(store), str(out), json.dumps({**SMALL, **settings})]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -106,8 +103,6 @@ def test_run_folder_holds_what_is_needed(sky, tmp_path):
     assert list(rows.epoch) == [1, 2, 3] and metrics["best"]["val_kaggle_rmse"] == rows.val_kaggle_rmse.min()
     test = store.indices("test")
     assert list(table.id_str) == [store.ids[i] for i in test] and metrics["galaxies"] == len(test)
-    from galaxy_sommelier.model import load_model
-
     again = predict(load_model(run / "model"), store, indices=test)
     np.testing.assert_allclose(again[store.schema.columns], table[store.schema.columns], atol=1e-6)
     assert read_json(run / "config.json")["store_fingerprint"] == store.fingerprint

@@ -1,0 +1,227 @@
+"""The command line: the way from a download to scores, and every kind of bad input (exit code 2 and one line)."""
+import json
+import resource
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from galaxy_sommelier.catalog import KAGGLE_COLUMNS
+from galaxy_sommelier.cli import main
+from galaxy_sommelier.files import read_json
+from galaxy_sommelier.schema import GZ2, Schema, kaggle_form
+from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.store import Store, write_store
+
+SMALL = ["-p", "image_size", "32", "-p", "epochs", "1", "-p", "tta", "false", "-p", "precision", "fp32"]
+
+
+def sommelier(*words):
+    """Exit code and output of a command, run in this process."""
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def refused(text, *words):
+    """The command must end in exit code 2 and one line, which holds `text`."""
+    code, output = sommelier(*words)
+    assert code == 2 and text in output.splitlines()[-1], output
+    assert len(output.splitlines()) == 1, output
+
+
+def jpeg(image, **options):
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def kaggle(tmp_path_factory):
+    """Forty simulated galaxies in the layout of the Kaggle download."""
+    root = tmp_path_factory.mktemp("kaggle")
+    table, images = simulate(40, size=64, seed=5)
+    ids = [str(100000 + 7 * i) for i in range(len(table))]
+    solutions = pd.DataFrame(kaggle_form(table[list(GZ2.columns)].to_numpy(float)), columns=KAGGLE_COLUMNS)
+    solutions.insert(0, "GalaxyID", ids)
+    solutions.to_csv(root / "training_solutions_rev1.csv", index=False)
+    (root / "images_training_rev1").mkdir()
+    for name, image in zip(ids, images, strict=True):
+        (root / "images_training_rev1" / f"{name}.jpg").write_bytes(jpeg(image, quality=95))
+    return root
+
+
+@pytest.fixture(scope="module")
+def store(kaggle, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stores") / "kaggle"
+    code, output = sommelier("prepare", "kaggle", "--root", kaggle, "--out", out, "--val", "0.2")
+    assert code == 0 and "40 galaxies, 0 images left out" in output
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "baseline"
+    code, output = sommelier("train", store, "--stage", "baseline", "--backbone", "tiny", "--out", out, *SMALL)
+    assert code == 0 and "kaggle_rmse" in output, output
+    return out
+
+
+def copy_of(kaggle, root, change):
+    """The same download with a changed table."""
+    (root / "images_training_rev1").symlink_to(kaggle / "images_training_rev1")
+    table = pd.read_csv(kaggle / "training_solutions_rev1.csv", dtype={"GalaxyID": str})
+    change(table).to_csv(root / "training_solutions_rev1.csv", index=False)
+    return root
+
+
+# ---- the way through
+
+def test_from_a_download_to_scores(store, run, tmp_path):
+    code, output = sommelier("train", store, "--stage", "full", "--backbone", "tiny", "--from", run, "--out", tmp_path / "full", *SMALL)
+    assert code == 0, output
+    assert {"config.json", "metrics.json", "history.csv", "environment.json", "predictions.parquet", "model", "ids"} <= {
+        p.name for p in (tmp_path / "full").iterdir()}
+    code, output = sommelier("predict", tmp_path / "full", store, "--split", "test", "--out", tmp_path / "p.parquet", "--no-tta")
+    assert code == 0 and f"{len(Store(store).indices('test'))} galaxies" in output, output
+    code, output = sommelier("evaluate", tmp_path / "p.parquet", store, "--split", "test", "--out", tmp_path / "metrics.json")
+    assert code == 0 and "constant" in output, output
+    assert 0 < read_json(tmp_path / "metrics.json")["kaggle_rmse"] < 1
+
+
+def test_predict_a_folder_of_images(kaggle, run, tmp_path):
+    code, output = sommelier("predict", run, kaggle / "images_training_rev1", "--out", tmp_path / "p.parquet", "--no-tta")
+    assert code == 0 and "40 galaxies" in output, output
+    assert pd.read_parquet(tmp_path / "p.parquet").id_str.is_unique
+
+
+def test_chosen_test_ids(kaggle, tmp_path):
+    ids = pd.read_csv(kaggle / "training_solutions_rev1.csv", dtype=str)[["GalaxyID"]].iloc[:9]
+    ids.to_csv(tmp_path / "ids.csv", index=False)
+    code, output = sommelier("prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store", "--test-ids", tmp_path / "ids.csv")
+    assert code == 0, output
+    made = Store(tmp_path / "store")
+    assert sorted(np.array(made.ids)[made.indices("test")]) == sorted("kaggle-" + ids.GalaxyID)
+
+
+def test_runs_lists_them(run, monkeypatch):
+    monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(run.parents[1]))
+    code, output = sommelier("runs", run)
+    assert code == 0 and json.loads(output)["status"] == "done"
+
+
+def test_help_teaches():
+    for verb in main.commands:
+        code, output = sommelier(verb, "--help")
+        assert code == 0 and f"sommelier {verb}" in output.split("Options:")[0].split("\n", 1)[1], f"{verb}: no example"
+
+
+# ---- bad input: tables
+
+def test_missing_folders(run, store, tmp_path):
+    refused("no such folder", "prepare", "kaggle", "--root", tmp_path / "nowhere", "--out", tmp_path / "store")
+    refused("nowhere", "train", tmp_path / "nowhere", "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run")
+    refused("nowhere", "predict", tmp_path / "nowhere", store, "--out", tmp_path / "p.parquet")
+    refused("nowhere", "predict", run, tmp_path / "nowhere", "--out", tmp_path / "p.parquet")
+    refused("nowhere", "evaluate", tmp_path / "nowhere", store)
+    refused("nowhere", "evaluate", run / "predictions.parquet", tmp_path / "nowhere")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text, change", [
+    ("Class7.2", lambda t: t.drop(columns="Class7.2")),
+    ("more than once", lambda t: pd.concat([t, t.iloc[:1]])),
+    ("outside", lambda t: t.assign(**{"Class1.1": 1.5})),
+    ("sum to", lambda t: t.assign(**{"Class6.1": t["Class6.1"] * 0.5 + 0.1, "Class6.2": 0.1})),
+    ("no integer", lambda t: t.assign(GalaxyID=["1.2e5", *t.GalaxyID[1:]])),
+], ids=["column missing", "duplicated id", "outside 0 to 1", "wrong sums", "id no integer"])
+def test_bad_tables(kaggle, tmp_path, text, change):
+    root = copy_of(kaggle, tmp_path, change)
+    refused(text, "prepare", "kaggle", "--root", root, "--out", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_test_ids_that_are_unknown_or_no_integers(kaggle, tmp_path):
+    for value, text in (("5", "kaggle-5"), ("1.5e4", "no integer")):
+        (tmp_path / "ids.csv").write_text(f"GalaxyID\n{value}\n")
+        refused(text, "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store", "--test-ids", tmp_path / "ids.csv")
+
+
+# ---- bad input: images
+
+def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
+    root = tmp_path / "download"
+    (root / "images_training_rev1").mkdir(parents=True)
+    (root / "training_solutions_rev1.csv").write_bytes((kaggle / "training_solutions_rev1.csv").read_bytes())
+    images = sorted((kaggle / "images_training_rev1").iterdir())
+    good = images[0].read_bytes()
+    broken = [good[: len(good) // 2], b"", b"this is no image", jpeg(np.zeros((1, 1, 3), np.uint8)), None]
+    for path, data in zip(images, broken + [p.read_bytes() for p in images[5:]], strict=True):
+        if data is not None:
+            (root / "images_training_rev1" / path.name).write_bytes(data)
+    code, output = sommelier("prepare", "kaggle", "--root", root, "--out", tmp_path / "store", "--max-bad", "0.2")
+    assert code == 0 and "35 galaxies, 5 images left out" in output, output
+    assert all(f"kaggle-{path.stem}: " in output for path in images[:5]), output
+    assert len(Store(tmp_path / "store")) == 35
+    refused("5 ", "prepare", "kaggle", "--root", root, "--out", tmp_path / "other", "--max-bad", "0.1")
+    assert not (tmp_path / "other").exists()
+
+
+# ---- bad input: stores, models, parameters
+
+def test_a_store_of_another_schema(run, store, tmp_path):
+    other = Schema("gz2-short", GZ2.questions[:1])
+    table, images = simulate(12, size=32, seed=1)
+    write_store(table, tmp_path / "store", schema=other, images=images, split=pd.Series("test", index=table.id_str))
+    refused("gz2", "evaluate", run / "predictions.parquet", tmp_path / "store")
+    refused("do not fit", "train", tmp_path / "store", "--stage", "baseline", "--from", run, "--out", tmp_path / "run", *SMALL)
+
+
+def test_models_without_weights(run, store, tmp_path):
+    (tmp_path / "model").mkdir()
+    refused("model", "predict", tmp_path / "model", store, "--out", tmp_path / "p.parquet")
+    (tmp_path / "model" / "config.json").write_text((run / "model" / "config.json").read_text())
+    refused("weights", "predict", tmp_path / "model", store, "--out", tmp_path / "p.parquet")
+
+
+def test_unknown_parameters(store, tmp_path):
+    refused("'epochs'", "train", store, "--out", tmp_path / "run", "-p", "epoch", "3")
+    refused("image_size", "train", store, "--out", tmp_path / "run", "-p", "image_size", "large")
+    (tmp_path / "settings.yaml").write_text("stage: head\nleraning_rate: 1e-3\n")
+    refused("leraning_rate", "train", store, "--out", tmp_path / "run", "-c", tmp_path / "settings.yaml")
+    refused("did you mean 'galaxies'", "run", "demo", "-p", "galaxy", "5", "--out", tmp_path / "run")
+    refused("did you mean 'demo'", "run", "demmo")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_of_a_folder(kaggle, run, tmp_path):
+    refused("needs a store", "predict", run, kaggle / "images_training_rev1", "--split", "test", "--out", tmp_path / "p.parquet")
+
+
+# ---- bad input: a full disk
+
+def with_limit(size, *words):
+    """The command in a process that cannot write files of more than `size` bytes."""
+    return subprocess.run([str(Path(sys.executable).with_name("sommelier")), *map(str, words)], capture_output=True, text=True, timeout=120,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+
+
+def test_a_full_disk_while_preparing(kaggle, tmp_path):
+    done = with_limit(20_000, "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("sommelier: "), done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_while_training(store, tmp_path):
+    done = with_limit(200_000, "train", store, "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run", *SMALL)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("sommelier: "), done.stderr
+    assert "Traceback" not in done.stderr
+    left = {p.name for p in (tmp_path / "run").iterdir()} if (tmp_path / "run").exists() else set()
+    assert not left & {"model", "metrics.json", "predictions.parquet"} and not [name for name in left if name.startswith(".partial")]

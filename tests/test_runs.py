@@ -1,0 +1,129 @@
+"""Experiments through papermill, in processes of their own: killed, failing, on a full disk, with wrong parameters."""
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from galaxy_sommelier.files import BadInput, read_json
+from galaxy_sommelier.runs import experiments, list_runs, merge, parameters, run_experiment, show_run, status
+
+SOMMELIER = str(Path(sys.executable).with_name("sommelier"))
+PARAMETERS = """\
+seconds: float = 0.0  # to sleep (s)
+fail: str = ""  # how it breaks
+out: str = ""  # run folder"""
+WORK = """\
+import json, pathlib, time
+from galaxy_sommelier.files import BadInput, write_json
+write_json(pathlib.Path(out) / "started.json", [])"""
+THEN = """\
+time.sleep(seconds)
+if fail:
+    raise BadInput("galaxies.csv: is empty; choose another") if fail == "input" else ZeroDivisionError("of galaxies")
+write_json(pathlib.Path(out) / "metrics.json", {"kaggle_rmse": 0.1})"""
+
+
+@pytest.fixture
+def nap(tmp_path):
+    """An experiment that sleeps, and fails when told to."""
+    code = nbformat.v4.new_code_cell
+    cells = [code(PARAMETERS, metadata={"tags": ["parameters"]}), code(WORK), code(THEN)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "nap.ipynb")
+    return tmp_path / "nap.ipynb"
+
+
+def sommelier(*words, **options):
+    return subprocess.run([SOMMELIER, *map(str, words)], capture_output=True, text=True, timeout=120, **options)
+
+
+def test_a_run_leaves_its_folder(nap, tmp_path):
+    done = sommelier("run", nap, "--out", tmp_path / "runs" / "one", "-p", "seconds", "1e-3")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in (tmp_path / "runs" / "one").iterdir()) == [
+        "config.json", "environment.json", "metrics.json", "notebook.ipynb", "started.json"]
+    assert read_json(tmp_path / "runs" / "one" / "config.json")["seconds"] == 0.001
+    table = list_runs(tmp_path / "runs")
+    assert list(table.status) == ["done"] and list(table.kaggle_rmse) == [0.1]
+
+
+def test_a_failing_cell_gives_1_and_keeps_the_notebook(nap, tmp_path):
+    done = sommelier("run", nap, "--out", tmp_path / "one", "-p", "fail", "yes!")
+    assert done.returncode == 1
+    assert "ZeroDivisionError: of galaxies" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert status(tmp_path / "one") == "failed"
+
+
+def test_bad_input_inside_a_cell_gives_2_and_its_line(nap, tmp_path):
+    done = sommelier("run", nap, "--out", tmp_path / "one", "-p", "fail", "input")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "sommelier: galaxies.csv: is empty; choose another"
+
+
+def test_killed_it_is_unfinished_and_can_be_run_again(nap, tmp_path):
+    run = tmp_path / "one"
+    command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (run / "started.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert status(run) == "unfinished" and not (run / "notebook.ipynb").exists()
+    run_experiment(str(nap), out=run, progress=False)
+    assert status(run) == "done" and not (run / "notebook.partial.ipynb").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written(nap, tmp_path):
+    run = tmp_path / "one"
+    done = sommelier("run", nap, "--out", run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not run.exists() or not [p.name for p in run.iterdir()]
+
+
+def test_wrong_parameters_are_refused_before_anything_starts(nap, tmp_path):
+    for words, text in ((("-p", "second", "1"), "did you mean 'seconds'"), (("-p", "seconds", "long"), "takes a float")):
+        done = sommelier("run", nap, "--out", tmp_path / "one", *words)
+        assert done.returncode == 2 and text in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_notebook_without_the_tag_is_refused(nap, tmp_path):
+    notebook = nbformat.read(nap, 4)
+    notebook.cells[0].metadata = {}
+    nbformat.write(notebook, tmp_path / "bare.ipynb")
+    done = sommelier("run", tmp_path / "bare.ipynb", "--out", tmp_path / "one")
+    assert done.returncode == 2 and "tag 'parameters'" in done.stderr and not (tmp_path / "one").exists()
+
+
+def test_unknown_experiments_and_runs(tmp_path):
+    with pytest.raises(BadInput, match="did you mean 'gz2_test'"):
+        run_experiment("gz2_tset")
+    with pytest.raises(BadInput, match="0 runs"):
+        show_run("nothing", root=tmp_path)
+
+
+def test_config_files_give_values(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("galaxies: many\n")
+    done = sommelier("run", "demo", "-c", config)
+    assert done.returncode == 2 and "takes a int" in done.stderr
+    config.write_text("galaxies: [1\n")
+    assert "not readable as YAML" in sommelier("run", "demo", "-c", config).stderr
+    assert "no such file" in sommelier("run", "demo", "-c", tmp_path / "nowhere.yaml").stderr
+
+
+@pytest.mark.parametrize("path", sorted((experiments()["demo"].parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_fits_its_experiment(path):
+    from galaxy_sommelier.runs import read_config
+
+    experiment = next(p for name, p in experiments().items() if path.stem.startswith(name))
+    assert merge(experiment, read_config(path)).keys() == parameters(experiment).keys()
