@@ -6,7 +6,7 @@
 __all__ = ['TABLES', 'KINDS', 'one_line', 'Verbs', 'main', 'values_options', 'out_option', 'existing', 'read_source',
            'say_images', 'prepare', 'train', 'headline', 'predict', 'check_schema', 'evaluate', 'run', 'runs', 'demo']
 
-# %% ../nbs/33_cli.ipynb #ef25036e
+# %% ../nbs/33_cli.ipynb #1aaae9ab
 import json
 import warnings
 from contextlib import suppress
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from .files import BadInput, write_json
 from .runs import RunFailed, describe, find_experiment, list_runs, repository, run_experiment, show_run, value_of
 
-# %% ../nbs/33_cli.ipynb #24fc316b
+# %% ../nbs/33_cli.ipynb #c8b9f06d
 def one_line(error: Exception) -> str:
     "An error as one line; of a system error the reason and the file."
     reason = error.strerror if isinstance(error, OSError) else None
@@ -45,7 +45,7 @@ class Verbs(click.Group):
 def main():
     "Galaxy morphology from survey images, with DINO backbones fine-tuned on Galaxy Zoo votes. Start with: sommelier demo"
 
-# %% ../nbs/33_cli.ipynb #29728e20
+# %% ../nbs/33_cli.ipynb #92d77670
 def values_options(verb):
     "The options -c and -p."
     verb = click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="one value; may be given many times")(verb)
@@ -56,7 +56,7 @@ def out_option(help: str, required: bool = True):
     "The option --out."
     return click.option("--out", type=Path, required=required, help=help)
 
-# %% ../nbs/33_cli.ipynb #a8c6760a
+# %% ../nbs/33_cli.ipynb #2e98d2d1
 def existing(root: Path, *names: str) -> Path:
     "The first of these names that is there under `root`."
     if not root.is_dir():
@@ -89,7 +89,7 @@ def read_source(
         return read_hart16(path, mapping=mapping, images=images, kind=kind)
     return read_table(path)
 
-# %% ../nbs/33_cli.ipynb #027d6254
+# %% ../nbs/33_cli.ipynb #24994f47
 def say_images(out: Path, report: dict):
     "Print how many galaxies were used, and the images that were left out with the reason."
     click.echo(f"{out}: {report['ok']} galaxies, {len(report['bad'])} images left out")
@@ -98,7 +98,7 @@ def say_images(out: Path, report: dict):
     if len(report["bad"]) > 10:
         click.echo(f"  and {len(report['bad']) - 10} more, named in {out}")
 
-# %% ../nbs/33_cli.ipynb #7aca5a3a
+# %% ../nbs/33_cli.ipynb #7e3b2516
 @main.command()
 @click.argument("source", type=click.Choice(["kaggle", "gz2", "table"]))
 @click.option("--root", type=Path, required=True, help="folder of the download")
@@ -106,10 +106,11 @@ def say_images(out: Path, report: dict):
 @click.option("--table", help="name of the table in ROOT where it is not the usual one")
 @click.option("--kind", type=click.Choice(KINDS), default="fraction", help="gz2: which vote fractions")
 @click.option("--test-ids", type=Path, help="CSV with a column of ids: the test split; without it 10 % by hash")
+@click.option("--reference-ids", type=Path, help="CSV of ids of a fair sample of the sky: the others are weighted to its mix in training")
 @click.option("--val", default=0.1, help="share of galaxies in the validation split")
 @click.option("--max-bad", default=0.05, help="share of missing or broken images from which on it fails")
 @click.option("--seed", default=42, help="of the split by hash")
-def prepare(source, root, out, table, kind, test_ids, val, max_bad, seed):
+def prepare(source, root, out, table, kind, test_ids, reference_ids, val, max_bad, seed):
     """Pack images and votes of a download into a store, split into train, val and test.
 
     \b
@@ -124,16 +125,21 @@ def prepare(source, root, out, table, kind, test_ids, val, max_bad, seed):
     \b
     sommelier prepare kaggle --root galaxy-zoo --out data/stores/kaggle
     """
-    from galaxy_sommelier.select import read_ids, split
+    from galaxy_sommelier.select import population_weights, read_ids, split
     from galaxy_sommelier.store import write_store
 
     galaxies = read_source(source, root, table, kind)
     chosen = read_ids(test_ids, among=galaxies.id_str) if test_ids else None
     splits = split(galaxies.id_str, val=val, test=0.0 if chosen is not None else 0.1, seed=seed, test_ids=chosen)
+    if reference_ids:
+        learning = (splits != "test").to_numpy()  # the votes of the test galaxies stay unseen
+        reference = read_ids(reference_ids, among=galaxies.id_str[learning])
+        galaxies.loc[learning, "weight"] = population_weights(galaxies[learning], reference)
+        galaxies["weight"] = galaxies.weight.fillna(1.0)
     report = write_store(galaxies, out, split=splits, max_bad=max_bad, made_by=f"sommelier prepare {source}")
     say_images(out, report.to_dict())
 
-# %% ../nbs/33_cli.ipynb #8fe8b0d5
+# %% ../nbs/33_cli.ipynb #d793fc3b
 @main.command()
 @click.argument("store", type=Path)
 @click.option("--stage", type=click.Choice(["baseline", "probe", "head", "full"]), help="what learns, see above  [default: full]")
@@ -167,7 +173,7 @@ def train(store, stage, backbone, out, start_from, config, pairs):
     headline(json.loads((run / "metrics.json").read_text()))
     click.echo(run)
 
-# %% ../nbs/33_cli.ipynb #2d53e212
+# %% ../nbs/33_cli.ipynb #6d28a00f
 def headline(metrics: dict):
     "Print the headline numbers that are among `metrics`, each with its interval and the constant predictor's where they are known."
     for name in ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy"):
@@ -176,7 +182,7 @@ def headline(metrics: dict):
             constant = f"  constant {metrics[f'{name}_constant']:.4f}" if f"{name}_constant" in metrics else ""
             click.echo(f"{name:26s}{metrics[name]:.4f}{around}{constant}")
 
-# %% ../nbs/33_cli.ipynb #90ad70fa
+# %% ../nbs/33_cli.ipynb #43b8d1b1
 @main.command()
 @click.argument("model", type=Path)
 @click.argument("source", type=Path, metavar="INPUT")
@@ -207,7 +213,7 @@ def predict(model, source, out, split, tta, batch_size, max_bad):
         table = predict_all(network, chosen, out=out, indices=which, tta=tta, batch_size=batch_size, max_bad=max_bad)
     say_images(out, table.attrs["images"])
 
-# %% ../nbs/33_cli.ipynb #7fb808b8
+# %% ../nbs/33_cli.ipynb #53c85d88
 def check_schema(predictions: Path, store: Path):
     "Refuse predictions that were made with another tree of questions than the store; the file's metadata name it."
     from galaxy_sommelier.store import Store
@@ -216,9 +222,10 @@ def check_schema(predictions: Path, store: Path):
     with suppress(OSError, ValueError):  # a file that is none is named by the evaluation
         made_with = (pq.read_schema(predictions).metadata or {}).get(b"schema_fingerprint", b"")
     if made_with and made_with.decode() != schema.fingerprint:
-        raise BadInput(f"{predictions}: made with another schema than {store} ({schema.name}, {schema.fingerprint}); take the store it was made from")
+        name = f"{schema.name}, {schema.fingerprint}"
+        raise BadInput(f"{predictions}: made with another schema than {store} ({name}); take the store it was made from")
 
-# %% ../nbs/33_cli.ipynb #253bee5a
+# %% ../nbs/33_cli.ipynb #26e5ee2c
 @main.command()
 @click.argument("predictions", type=Path)
 @click.argument("store", type=Path)
@@ -241,7 +248,7 @@ def evaluate(predictions, store, split, out):
         write_json(out, metrics)
     headline(metrics)
 
-# %% ../nbs/33_cli.ipynb #4538f417
+# %% ../nbs/33_cli.ipynb #b8377bb2
 @main.command()
 @click.argument("experiment")
 @values_options
@@ -262,7 +269,7 @@ def run(experiment, config, pairs, out, show):
         return
     click.echo(run_experiment(experiment, {name: value_of(value) for name, value in pairs}, config=config, out=out))
 
-# %% ../nbs/33_cli.ipynb #689adf0c
+# %% ../nbs/33_cli.ipynb #a82b8c5d
 @main.command()
 @click.argument("name", required=False, metavar="[RUN]")
 def runs(name):
@@ -278,7 +285,7 @@ def runs(name):
     table = list_runs()
     click.echo(table.to_string(index=False, na_rep="-", float_format="%.4f") if len(table) else "no runs yet; start with: sommelier demo")
 
-# %% ../nbs/33_cli.ipynb #000cccdd
+# %% ../nbs/33_cli.ipynb #96559be1
 @main.command()
 @out_option("the run folder  [default: a new one under data/runs]", required=False)
 @values_options

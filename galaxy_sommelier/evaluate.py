@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HEADLINE', 'scores', 'evaluate_file', 'stage_table', 'readable']
 
-# %% ../nbs/20_evaluate.ipynb #32a6da15
+# %% ../nbs/20_evaluate.ipynb #815b42f9
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from .files import BadInput, sha256_of
-from .metrics import align, bootstrap, checked_ids, classes_report, interval, kaggle_headline, kaggle_moments, per_answer
-from .metrics import smooth_featured, training_mean  # isort: skip
+from .metrics import align, classes_report, ids_of, intervals, kaggle_headline, kaggle_moments, per_answer, smooth_featured, training_mean
 from .predecessors import key_features, predecessor
 from .schema import GZ2, Schema
 from .select import CLASSES, label
 from .store import Store
 
-# %% ../nbs/20_evaluate.ipynb #ba26da84
+# %% ../nbs/20_evaluate.ipynb #8046b4ca
 def _plain(x):
     "Numbers and tables as JSON knows them: NaN becomes None."
     if isinstance(x, pd.DataFrame):
@@ -32,7 +31,7 @@ def _plain(x):
         return [_plain(v) for v in x]
     return None if isinstance(x, float) and not np.isfinite(x) else x
 
-# %% ../nbs/20_evaluate.ipynb #77d8c23e
+# %% ../nbs/20_evaluate.ipynb #de4a7b67
 def scores(
     pred: np.ndarray,  # (N, answers) conditional fractions
     true: np.ndarray,  # (N, answers), NaN where unknown
@@ -47,11 +46,13 @@ def scores(
     own = training_mean(true, schema) if constant is None else constant
     parts = kaggle_moments(pred, true, schema)
     still = kaggle_headline(kaggle_moments(np.broadcast_to(own, true.shape), true, schema).sum(0))
-    again = bootstrap(kaggle_headline, parts, resamples, seed)
-    source, sha = "scored galaxies" if constant is None else "training galaxies", sha256_of("\n".join(sorted(ids or [])))[:12]
-    found = {"n": len(true), "ids_sha": sha if ids else None, "schema": schema.name, "constant_from": source, "resamples": resamples, "seed": seed}
+    ends = intervals(kaggle_headline, parts, resamples, seed)
+    found = {
+        "n": len(true), "ids_sha": None if ids is None else sha256_of("\n".join(sorted(ids)))[:12], "schema": schema.name,
+        "constant_from": "scored galaxies" if constant is None else "training galaxies", "resamples": resamples, "seed": seed,
+    }  # fmt: skip
     for name, value in kaggle_headline(parts.sum(0)).items():
-        low, high = interval(again[name])
+        low, high = ends[name]
         found |= {name: value, f"{name}_lower": low, f"{name}_upper": high, f"{name}_constant": still[name]}
     half = smooth_featured(pred, true, schema)
     found |= {f"smooth_featured_accuracy{end}": half[f"accuracy{end}"] for end in ("", "_lower", "_upper")}
@@ -60,7 +61,7 @@ def scores(
               "key_features": key_features(pred, true, rows, schema), "predecessor": predecessor(pred, true, schema)}  # fmt: skip
     return _plain(found | tables)
 
-# %% ../nbs/20_evaluate.ipynb #fc745802
+# %% ../nbs/20_evaluate.ipynb #90016839
 def _read_predictions(path: str | Path) -> pd.DataFrame:
     "The table in a Parquet file of predictions."
     try:
@@ -77,11 +78,11 @@ def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame) -> dict | None
     pairs = [(t, "none" if pd.isna(s) else s) for t, s in zip(true, said, strict=True) if not pd.isna(t)]
     return classes_report(*zip(*pairs, strict=True), classes=(*CLASSES, "none")) if pairs else None
 
-# %% ../nbs/20_evaluate.ipynb #1245336f
+# %% ../nbs/20_evaluate.ipynb #0fae323b
 def _select(guess: pd.DataFrame, store: Store, split: str | None) -> tuple[pd.DataFrame, np.ndarray]:
     "The predictions to score, and the numbers of the store's galaxies that they must fit."
     place = pd.Series(np.arange(len(store)), index=store.ids)
-    ids = checked_ids(guess, store.schema.columns, "predictions")
+    ids = ids_of(guess, store.schema.columns, "predictions")
     if split is None:
         return guess, place[place.index.isin(ids)].to_numpy()
     wanted = store.indices(split)
@@ -92,7 +93,7 @@ def _coverage(splits: np.ndarray, rows: np.ndarray) -> dict:  # the split of eac
     "How many galaxies of each split were scored, of how many."
     return {str(s): {"predicted": int((splits[rows] == s).sum()), "galaxies": int((splits == s).sum())} for s in pd.unique(splits[rows])}
 
-# %% ../nbs/20_evaluate.ipynb #38709e8a
+# %% ../nbs/20_evaluate.ipynb #efafad8e
 def evaluate_file(
     predictions: str | Path | pd.DataFrame,  # Parquet from `sommelier predict`, or the table itself
     store: str | Path | Store,  # where the votes are
@@ -114,7 +115,7 @@ def evaluate_file(
     classes = _plain(_class_scores(guess, store.table.iloc[rows]))
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
-# %% ../nbs/20_evaluate.ipynb #8227999f
+# %% ../nbs/20_evaluate.ipynb #7fa7a6ab
 HEADLINE = ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy")
 
 
@@ -133,7 +134,7 @@ def stage_table(
     old = [name for name in rows[-1] if "(predecessor" in name]
     return pd.DataFrame(rows, columns=["stage", "n", *parts, *old])
 
-# %% ../nbs/20_evaluate.ipynb #25795530
+# %% ../nbs/20_evaluate.ipynb #fc4a0978
 def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:  # from `stage_table`
     "A stage table as text, each score with its interval."
     def cell(row, name):

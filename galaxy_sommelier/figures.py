@@ -6,7 +6,7 @@
 __all__ = ['STYLE', 'TRUTH', 'LABELS', 'look', 'styled', 'save', 'performance_summary', 'distribution_comparison',
            'answer_scatter', 'confusion', 'training_curves', 'contact_sheet']
 
-# %% ../nbs/30_figures.ipynb #bf6c5cc4
+# %% ../nbs/30_figures.ipynb #1b68d943
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from .evaluate import HEADLINE
 from .files import BadInput, atomic_path
@@ -23,7 +24,7 @@ from .metrics import align, moments, reached, summarise
 from .predecessors import KEY_FEATURES
 from .schema import GZ2, Schema
 
-# %% ../nbs/30_figures.ipynb #8792b1ac
+# %% ../nbs/30_figures.ipynb #f0684b23
 STYLE = {
     "figure.dpi": 80, "savefig.dpi": 200, "figure.constrained_layout.use": True, "pdf.fonttype": 42,
     "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9,
@@ -39,7 +40,7 @@ def look(number: int) -> dict:  # 0, 1, 2, ...: the place of a stage
     n = number % 6
     return {"color": palette[order[n]], "marker": marks[n], "linestyle": (0, dashes[n]) if dashes[n] else "-"}
 
-# %% ../nbs/30_figures.ipynb #2b819012
+# %% ../nbs/30_figures.ipynb #ff043dff
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     "Draw in `STYLE`, and close the figure: it is returned, and a notebook would show it twice."
     @wraps(draw)
@@ -60,7 +61,7 @@ def _grid(count: int, columns: int, width: float, height: float, **options) -> t
         axis.set_visible(False)
     return figure, list(axes.flat[:count])
 
-# %% ../nbs/30_figures.ipynb #dc1609a2
+# %% ../nbs/30_figures.ipynb #7978bbce
 def save(
     figure: Figure,
     path: str | Path,  # without an ending, or with .png or .pdf: both files are written
@@ -75,7 +76,7 @@ def save(
             figure.savefig(temporary, format=target.suffix[1:], dpi=STYLE["savefig.dpi"], metadata=metadata)
     return written
 
-# %% ../nbs/30_figures.ipynb #1f01ce9e
+# %% ../nbs/30_figures.ipynb #e6340cae
 LABELS = {
     "kaggle_rmse": "RMSE, 37 columns\n(less is better)",
     "kaggle_mae": "MAE, 37 columns\n(less is better)",
@@ -91,23 +92,24 @@ def performance_summary(
 ) -> Figure:
     "Headline scores of each stage with intervals, beside the constant."
     still, stages = table.iloc[0], table.iloc[1:]
-    figure, axes = _grid(len(names), 4, 2.4, 3.0)
+    figure, axes = _grid(len(names), 4 if len(stages) < 4 else 2, max(2.3, 0.75 * len(stages)), 3.0)
     for axis, name in zip(axes, names, strict=True):
         for n, (_, row) in enumerate(stages.iterrows()):
             ends = np.array([[row[name] - row.get(f"{name}_lower", np.nan)], [row.get(f"{name}_upper", np.nan) - row[name]]], dtype=float)
             axis.errorbar(n, row[name], yerr=np.nan_to_num(ends).clip(0), capsize=4, markersize=8, **(look(n) | {"linestyle": "none"}))
-            axis.annotate(f"{row[name]:.3f}", (n, row[name]), (9, 0), textcoords="offset points", va="center", fontsize=9,
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8})
+            top = row[name] + float(np.nan_to_num(ends[1, 0]))
+            axis.annotate(f"{row[name]:.3f}", (n, top), (0, 7), textcoords="offset points", ha="center", fontsize=9,
+                          path_effects=[withStroke(linewidth=3, foreground="white")])
         axis.axhline(still[name], color="0.35", linestyle="--", linewidth=1.2)
         axis.set_xlabel(f"- -  constant {still[name]:.3f}", fontsize=9)
         tilt = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len("".join(stages["stage"])) > 22 else {}
         axis.set_xticks(range(len(stages)), stages["stage"], **tilt)
-        axis.set_xlim(-0.4, len(stages) - 0.3)
-        axis.margins(y=0.18)
+        axis.set_xlim(-0.6, len(stages) - 0.4)
+        axis.margins(y=0.2)
         axis.set_title(LABELS.get(name, name))
     return figure
 
-# %% ../nbs/30_figures.ipynb #4220154e
+# %% ../nbs/30_figures.ipynb #73daef42
 def _asked(table: pd.DataFrame, predictions: pd.DataFrame, answer: str, schema: Schema, min_asked: float) -> tuple[np.ndarray, np.ndarray]:
     "Predicted and true fractions of one answer, over the galaxies that were asked."
     pred, true = align(predictions, table, schema)
@@ -141,7 +143,7 @@ def distribution_comparison(
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(stages) + 1)
     return figure
 
-# %% ../nbs/30_figures.ipynb #099658ab
+# %% ../nbs/30_figures.ipynb #6f5dd848
 @styled
 def answer_scatter(
     table: pd.DataFrame,  # a galaxy table: the truth
@@ -164,7 +166,7 @@ def answer_scatter(
     figure.supylabel("predicted", fontsize=10)
     return figure
 
-# %% ../nbs/30_figures.ipynb #5516a130
+# %% ../nbs/30_figures.ipynb #08f13b1a
 @styled
 def confusion(
     matrix: Sequence[Sequence[int]],  # (C, C) counts: rows true, columns predicted
@@ -187,7 +189,7 @@ def confusion(
     axis.tick_params(length=0)
     return figure
 
-# %% ../nbs/30_figures.ipynb #4374dbc2
+# %% ../nbs/30_figures.ipynb #ad07fb1a
 @styled
 def training_curves(
     history: pd.DataFrame,  # a row an epoch: epoch, train_loss, val_loss, val_kaggle_rmse, val_mean_r, as far as they are there
@@ -202,9 +204,9 @@ def training_curves(
         raise BadInput(f"history: no epochs or scores to draw in the columns {list(history)}; need epoch and train_loss or val_...")
     figure, axes = _grid(len(panels), 4, 2.6, 2.6)
     for axis, (title, columns) in zip(axes, panels, strict=True):
-        for n, column in enumerate(columns):
-            seen = history.dropna(subset=[column])
-            axis.plot(seen["epoch"], seen[column], markevery=max(1, len(seen) // 10), **look(n), label=column.split("_")[0])
+        for column in columns:
+            seen, style = history.dropna(subset=[column]), look(int(column.startswith("val")))
+            axis.plot(seen["epoch"], seen[column], markevery=max(1, len(seen) // 10), **style, label=column.split("_")[0])
         if best in history:
             axis.axvline(history.loc[history[best].idxmin(), "epoch"], color="0.35", linestyle=":", linewidth=1.2)
         axis.set(title=title, xlabel="epoch")
@@ -213,7 +215,7 @@ def training_curves(
             axis.legend()
     return figure
 
-# %% ../nbs/30_figures.ipynb #4685dcbb
+# %% ../nbs/30_figures.ipynb #bb1cf3e3
 @styled
 def contact_sheet(
     images: Sequence[np.ndarray],  # uint8 (H, W, 3) each; sizes may differ

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['log_fractions', 'question_sums', 'question_nll', 'reach', 'squared_error', 'tree_loss', 'class_loss']
 
-# %% ../nbs/11_loss.ipynb #8f15f5cf
+# %% ../nbs/11_loss.ipynb #5473170a
 import torch
 import torch.nn.functional as F
 
 from .model import tree_softmax
 from .schema import Schema, kaggle_form
 
-# %% ../nbs/11_loss.ipynb #a52ce800
+# %% ../nbs/11_loss.ipynb #d784ac68
 def log_fractions(
     logits: torch.Tensor,  # (B, answers)
     schema: Schema,  # the question tree
@@ -20,7 +20,7 @@ def log_fractions(
     "The logarithm of `tree_softmax`, without underflow."
     return torch.cat([logits[:, where].log_softmax(-1) for where in schema.slices.values()], dim=-1)
 
-# %% ../nbs/11_loss.ipynb #b337c522
+# %% ../nbs/11_loss.ipynb #ba39dc10
 def question_sums(
     values: torch.Tensor,  # (B, answers)
     schema: Schema,  # the question tree
@@ -28,7 +28,7 @@ def question_sums(
     "Sums over the answers of each question."
     return torch.stack([values[:, where].sum(-1) for where in schema.slices.values()], dim=-1)
 
-# %% ../nbs/11_loss.ipynb #ed52272b
+# %% ../nbs/11_loss.ipynb #e115da4e
 def question_nll(
     logits: torch.Tensor,  # (B, answers)
     fractions: torch.Tensor,  # (B, answers), conditional, NaN where unknown
@@ -39,7 +39,7 @@ def question_nll(
     terms = torch.nan_to_num(fractions) * log_fractions(logits, schema)
     return -question_sums(terms, schema) * known
 
-# %% ../nbs/11_loss.ipynb #8622cb85
+# %% ../nbs/11_loss.ipynb #357bd57c
 def reach(
     kaggle: torch.Tensor,  # (B, answers), in Kaggle form, NaN where unknown
     schema: Schema,  # the question tree
@@ -47,7 +47,7 @@ def reach(
     "The share of volunteers who were asked each question; zero where unknown."
     return torch.nan_to_num(question_sums(kaggle, schema))
 
-# %% ../nbs/11_loss.ipynb #19d613f9
+# %% ../nbs/11_loss.ipynb #e2f9cfc7
 def squared_error(
     logits: torch.Tensor,  # (B, answers)
     kaggle: torch.Tensor,  # (B, answers), in Kaggle form, NaN where unknown
@@ -57,19 +57,21 @@ def squared_error(
     error = kaggle_form(tree_softmax(logits, schema), schema) - kaggle
     return torch.where(torch.isnan(kaggle), 0.0, error).square().sum(-1)
 
-# %% ../nbs/11_loss.ipynb #2f6ea437
+# %% ../nbs/11_loss.ipynb #9cc4206b
 def tree_loss(
     logits: torch.Tensor,  # (B, answers)
     fractions: torch.Tensor,  # (B, answers), conditional, NaN where unknown
     schema: Schema,  # the question tree
     mse: float = 10.0,  # weight of the squared error
+    weights: torch.Tensor | None = None,  # (B,) how much each galaxy counts; None: all alike
 ) -> torch.Tensor:  # a number
     "The loss that a galaxy model is trained with, a mean over galaxies."
     kaggle = kaggle_form(fractions, schema)
     nll = (reach(kaggle, schema) * question_nll(logits, fractions, schema)).sum(-1)  # (B,)
-    return (nll + mse * squared_error(logits, kaggle, schema)).mean()
+    each = nll + mse * squared_error(logits, kaggle, schema)  # (B,)
+    return (each if weights is None else weights * each).mean()
 
-# %% ../nbs/11_loss.ipynb #59a87c78
+# %% ../nbs/11_loss.ipynb #c5d0b9c7
 def class_loss(
     logits: torch.Tensor,  # (B, classes)
     labels: torch.Tensor,  # (B,) number of the class, -1 where there is none

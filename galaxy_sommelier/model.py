@@ -6,7 +6,7 @@
 __all__ = ['HEADS', 'CHOICES', 'GalaxyConfig', 'make_head', 'tree_softmax', 'GalaxyOutput', 'GalaxyModel', 'check_choices',
            'build_model', 'load_model', 'predecessor_model', 'parameter_groups']
 
-# %% ../nbs/10_model.ipynb #31418030
+# %% ../nbs/10_model.ipynb #c54fe3db
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from .files import BadInput, read_json
 from .schema import GZ2, Schema
 from .select import CLASSES
 
-# %% ../nbs/10_model.ipynb #566e48f7
+# %% ../nbs/10_model.ipynb #782c331c
 class GalaxyConfig(PreTrainedConfig):
     "Everything about a model but its weights."
     model_type = "galaxy-sommelier"
@@ -39,7 +39,7 @@ class GalaxyConfig(PreTrainedConfig):
     image_mean: list[float] | tuple[float, ...] = tuple(IMAGENET["image_mean"])  # of R, G, B, for values in [0, 1]
     image_std: list[float] | tuple[float, ...] = tuple(IMAGENET["image_std"])  # the same
 
-# %% ../nbs/10_model.ipynb #863bc02b
+# %% ../nbs/10_model.ipynb #017ce8b7
 HEADS = {
     "linear": lambda features, answers, dropout: [nn.Linear(features, answers)],
     "mlp": lambda features, answers, dropout: [nn.Linear(features, 512), nn.GELU(), nn.Dropout(dropout), nn.Linear(512, answers)],
@@ -54,7 +54,7 @@ def make_head(
     "A head with new weights."
     return nn.Sequential(nn.LayerNorm(features), nn.Dropout(dropout), *HEADS[kind](features, answers, dropout))
 
-# %% ../nbs/10_model.ipynb #3444dc70
+# %% ../nbs/10_model.ipynb #fb2bef8a
 def tree_softmax(
     logits: torch.Tensor,  # (..., answers)
     schema: Schema,  # the question tree
@@ -62,14 +62,14 @@ def tree_softmax(
     "Fractions that sum to one for each question."
     return torch.cat([logits[..., where].softmax(-1) for where in schema.slices.values()], dim=-1)
 
-# %% ../nbs/10_model.ipynb #9364126a
+# %% ../nbs/10_model.ipynb #aacb52cb
 @dataclass
 class GalaxyOutput(ModelOutput):
     "What a model says about a batch of galaxies."
     logits: torch.Tensor | None = None  # (B, answers)
     fractions: torch.Tensor | None = None  # (B, answers), in [0, 1]
 
-# %% ../nbs/10_model.ipynb #4fb3cb3d
+# %% ../nbs/10_model.ipynb #89a03bb0
 class GalaxyModel(PreTrainedModel):
     "A backbone and a head over a question tree."
     config_class = GalaxyConfig
@@ -81,7 +81,8 @@ class GalaxyModel(PreTrainedModel):
         self.schema = Schema.from_dict(config.schema)
         self.answers = tuple(config.classes or self.schema.answers)
         self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone_config))
-        self.head = make_head(config.head, feature_width(self.backbone.config, config.pool, config.blocks), len(self.answers), config.dropout)
+        features = feature_width(self.backbone.config, config.pool, config.blocks)
+        self.head = make_head(config.head, features, len(self.answers), config.dropout)
         self.post_init()
 
     def _init_weights(self, module):  # the head's, as PyTorch draws them
@@ -102,10 +103,10 @@ class GalaxyModel(PreTrainedModel):
 
     def describe(self):  # -> dict
         choices = {key: getattr(self.config, key) for key in ("pool", "blocks", "head", "image_size", "crop")}
-        size = sum(p.numel() for p in self.parameters())
-        return {"name": self.config.backbone_name, **backbone_facts(self.backbone), **choices, "parameters": size}
+        facts = {"name": self.config.backbone_name, **backbone_facts(self.backbone), **choices}
+        return facts | {"parameters": self.num_parameters()}
 
-# %% ../nbs/10_model.ipynb #e2b9caf1
+# %% ../nbs/10_model.ipynb #d4814e97
 CHOICES = {"head": tuple(HEADS), "pool": ("cls", "mean", "both")}
 
 def check_choices(
@@ -120,7 +121,7 @@ def check_choices(
     if not config.blocks or not all(-layers <= block < 0 for block in config.blocks):
         raise BadInput(f"blocks: {tuple(config.blocks)} must lie between -{layers} (the first block) and -1 (the last)")
 
-# %% ../nbs/10_model.ipynb #23f1976a
+# %% ../nbs/10_model.ipynb #4632880b
 def build_model(
     backbone: str | Path,  # a key of `TINY`, a folder, or an id of the Hugging Face hub
     schema: Schema = GZ2,  # the question tree
@@ -146,7 +147,7 @@ def build_model(
     if weights is not None: model.backbone.load_state_dict(weights.state_dict())
     return model
 
-# %% ../nbs/10_model.ipynb #ae325bde
+# %% ../nbs/10_model.ipynb #4b4a72ac
 def load_model(
     folder: str | Path,  # written by `save_pretrained`, or a run folder that has one as `model/`
 ) -> GalaxyModel:
@@ -163,11 +164,11 @@ def load_model(
     check_complete(folder, report)
     return model.eval()
 
-# %% ../nbs/10_model.ipynb #0d3a37e2
+# %% ../nbs/10_model.ipynb #adb4882c
 AutoConfig.register(GalaxyConfig.model_type, GalaxyConfig, exist_ok=True)
 AutoModel.register(GalaxyConfig, GalaxyModel, exist_ok=True)
 
-# %% ../nbs/10_model.ipynb #d44a3a3b
+# %% ../nbs/10_model.ipynb #ae47845b
 def predecessor_model(
     backbone: str | Path,  # the predecessor took "facebook/dinov2-base"
     image_size: int = 224,  # pixels
@@ -176,7 +177,7 @@ def predecessor_model(
     "The second predecessor's classifier, untrained as it was."
     return build_model(backbone, classes=CLASSES, pool="cls", head="linear", image_size=image_size, crop=0.875, dropout=0.1, seed=seed)
 
-# %% ../nbs/10_model.ipynb #822ee83e
+# %% ../nbs/10_model.ipynb #27a29df0
 def parameter_groups(
     model: GalaxyModel,  # of any kind
     lr: float,  # learning rate of the last block

@@ -6,7 +6,7 @@
 __all__ = ['KEY_FEATURES', 'RESULTS', 'pooled_scores', 'expect_zero_filled', 'predecessor', 'key_features', 'results_table',
            'write_results', 'read_results', 'second_predecessor', 'results_text']
 
-# %% ../nbs/19_predecessors.ipynb #f3340a93
+# %% ../nbs/19_predecessors.ipynb #a3cdb242
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from .files import BadInput, atomic_path
 from .metrics import classes_report, mean_r, moments, per_answer, smooth_featured, summarise
 from .schema import GZ2, Schema, kaggle_form
 
-# %% ../nbs/19_predecessors.ipynb #475270d2
+# %% ../nbs/19_predecessors.ipynb #0650024c
 def pooled_scores(guess: np.ndarray, target: np.ndarray) -> dict[str, float]:  # both (N, columns), no NaN
     "The first predecessor's metrics, as it defined them, under its names."
     flat = summarise(moments(guess, target).sum((0, 2))[:, None])
@@ -29,7 +29,7 @@ def pooled_scores(guess: np.ndarray, target: np.ndarray) -> dict[str, float]:  #
         "main_accuracy (predecessor, first three columns)": float(same.mean()),
     }
 
-# %% ../nbs/19_predecessors.ipynb #259c26d1
+# %% ../nbs/19_predecessors.ipynb #f8ebc1c3
 def expect_zero_filled(
     pred: np.ndarray,  # (N, answers) conditional fractions
     schema: Schema = GZ2,
@@ -38,13 +38,13 @@ def expect_zero_filled(
     "What a model expects of fractions in which unreached questions were filled with 0."
     return pred * (1 - (1 - np.clip(schema.asked_per_answer(np.asarray(pred, dtype=float)), 0, 1)) ** volunteers)
 
-# %% ../nbs/19_predecessors.ipynb #f0ebe9a3
+# %% ../nbs/19_predecessors.ipynb #be46dcfa
 def _both_forms(guess: np.ndarray, target: np.ndarray, shares: np.ndarray, goal: np.ndarray) -> dict[str, float]:
     "`pooled_scores` of zero-filled columns, and the pooled r of the Kaggle columns."
     kaggle = pooled_scores(shares, goal)["pooled_r (predecessor)"]
     return pooled_scores(guess, target) | {"pooled_r (predecessor, on Kaggle columns)": kaggle}
 
-# %% ../nbs/19_predecessors.ipynb #f40505d5
+# %% ../nbs/19_predecessors.ipynb #249a8557
 def predecessor(
     pred: np.ndarray,  # (N, answers) conditional fractions
     true: np.ndarray,  # (N, answers), NaN where unknown
@@ -67,7 +67,7 @@ def predecessor(
     pairs = zip(theirs, [*plain, "mean_r"], strict=True)
     return {k: {"value": theirs[k], "constant": still[k], "honest": h, "honest_value": plain[h]} for k, h in pairs}
 
-# %% ../nbs/19_predecessors.ipynb #74e04b7c
+# %% ../nbs/19_predecessors.ipynb #77f233a7
 KEY_FEATURES = {
     "disk": "smooth-or-featured_featured-or-disk",
     "edge-on": "disk-edge-on_yes",
@@ -91,7 +91,7 @@ def key_features(
     table["r (predecessor)"] = table.answer.map(theirs)
     return table.merge(rows, on="answer", how="left")
 
-# %% ../nbs/19_predecessors.ipynb #5a82f8d8
+# %% ../nbs/19_predecessors.ipynb #b9d65847
 RESULTS = ["ID", "answer", "model_answer", "TRUE/FALSE"]
 
 
@@ -111,7 +111,7 @@ def write_results(results: pd.DataFrame, path: str | Path) -> Path:  # from `res
         results[RESULTS].to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
     return Path(path)
 
-# %% ../nbs/19_predecessors.ipynb #27c5a512
+# %% ../nbs/19_predecessors.ipynb #b60b7f4e
 def read_results(path: str | Path) -> pd.DataFrame:
     "Read a table of results; ids stay text."
     try:
@@ -122,7 +122,7 @@ def read_results(path: str | Path) -> pd.DataFrame:
         raise BadInput(f"{path}: the columns are {list(results.columns)}; need {', '.join(RESULTS)}")
     return results
 
-# %% ../nbs/19_predecessors.ipynb #0962415e
+# %% ../nbs/19_predecessors.ipynb #ff182c29
 def second_predecessor(
     results: pd.DataFrame,  # from `results_table` or `read_results`
     missing: int = 0,  # galaxies that were left out because their image is missing or broken

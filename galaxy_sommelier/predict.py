@@ -6,7 +6,7 @@
 __all__ = ['PICTURES', 'conditional', 'mean_of_views', 'predict_features', 'predict_batch', 'prediction_table',
            'write_predictions', 'picture_paths', 'picture_batches', 'store_batches', 'predict', 'from_batches']
 
-# %% ../nbs/12c_predict.ipynb #df4347ae
+# %% ../nbs/12c_predict.ipynb #0f136556
 import json
 import warnings
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from .schema import Schema, kaggle_form
 from .select import label
 from .store import GalaxyDataset, Store
 
-# %% ../nbs/12c_predict.ipynb #53c0c524
+# %% ../nbs/12c_predict.ipynb #6c7a7baf
 def conditional(
     shares: torch.Tensor,  # (..., answers), each a share of all volunteers
     schema: Schema,
@@ -37,7 +37,7 @@ def conditional(
     parts = [shares[..., where] for where in schema.slices.values()]
     return torch.cat([part / part.sum(-1, keepdim=True).clamp_min(1e-12) for part in parts], -1)
 
-# %% ../nbs/12c_predict.ipynb #09181983
+# %% ../nbs/12c_predict.ipynb #18528676
 def mean_of_views(
     views: list[torch.Tensor],  # of each view (B, answers), as a model gives them
     model: GalaxyModel,
@@ -57,7 +57,7 @@ def predict_features(
     """What a model says to cached features."""
     return mean_of_views([model.classify(features[:, view].to(model.device)).fractions for view in range(features.shape[1])], model)
 
-# %% ../nbs/12c_predict.ipynb #2ce6d081
+# %% ../nbs/12c_predict.ipynb #d0e53f12
 @torch.no_grad()
 def predict_batch(
     model: GalaxyModel,  # in evaluation mode
@@ -71,7 +71,7 @@ def predict_batch(
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return mean_of_views([model(pixel_values=view).fractions for view in (dihedral(images) if tta else [images])], model)
 
-# %% ../nbs/12c_predict.ipynb #72dde69a
+# %% ../nbs/12c_predict.ipynb #eaac3702
 def prediction_table(
     ids: list[str],  # N
     values: np.ndarray,  # (N, answers) conditional fractions, or (N, classes) probabilities
@@ -86,7 +86,7 @@ def prediction_table(
     asked = pd.DataFrame(model.schema.asked(values), columns=[f"{question}_asked" for question in model.schema.question_names])
     return table.join([asked, label(table)[["label", "confidence"]]])
 
-# %% ../nbs/12c_predict.ipynb #1327b8ba
+# %% ../nbs/12c_predict.ipynb #965d4008
 def write_predictions(
     table: pd.DataFrame,  # from `prediction_table`
     out: str | Path,  # the Parquet file
@@ -100,7 +100,7 @@ def write_predictions(
     with atomic_path(out) as partial:
         pq.write_table(arrow, partial)
 
-# %% ../nbs/12c_predict.ipynb #1d377a2c
+# %% ../nbs/12c_predict.ipynb #da352d13
 PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
 
 
@@ -116,9 +116,10 @@ def picture_paths(
     table = source if isinstance(source, pd.DataFrame) else read_table(source)
     if "path" not in table:
         raise BadInput("the galaxy table has no column 'path'; read it together with its images, or give a store")
-    return {galaxy: Path(path) if isinstance(path, str | Path) else None for galaxy, path in zip(table["id_str"], table["path"], strict=True)}
+    rows = zip(table["id_str"], table["path"], strict=True)
+    return {galaxy: Path(path) if isinstance(path, str | Path) else None for galaxy, path in rows}
 
-# %% ../nbs/12c_predict.ipynb #371af776
+# %% ../nbs/12c_predict.ipynb #eab16c22
 def picture_batches(
     paths: dict[str, Path | None],  # from `picture_paths`
     size: int,  # pixels
@@ -139,7 +140,7 @@ def picture_batches(
         report.ok += len(good)
         yield list(good), resize(list(good.values()), crop, size)
 
-# %% ../nbs/12c_predict.ipynb #47250738
+# %% ../nbs/12c_predict.ipynb #1c28dab0
 def store_batches(
     store: Store,
     indices: np.ndarray,  # which of its galaxies
@@ -155,7 +156,7 @@ def store_batches(
         report.ok += len(rows)
         yield [store.ids[int(row["index"])] for row in rows], torch.stack([row["pixel_values"] for row in rows])
 
-# %% ../nbs/12c_predict.ipynb #ff3a65af
+# %% ../nbs/12c_predict.ipynb #0e61d636
 def predict(
     model: GalaxyModel,
     source: Store | str | Path | pd.DataFrame,  # a store, a folder of pictures, a galaxy table or its file
@@ -178,7 +179,7 @@ def predict(
         total, batches = len(paths), picture_batches(paths, config.image_size, config.crop, batch_size, report)
     return from_batches(model, batches, total, report, out, tta, precision, max_bad)
 
-# %% ../nbs/12c_predict.ipynb #35324b00
+# %% ../nbs/12c_predict.ipynb #f6f4cbd5
 def from_batches(
     model: GalaxyModel,
     batches: Iterator,  # of ids and uint8 images

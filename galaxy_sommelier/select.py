@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CLASSES', 'PATHS', 'DISK', 'FACE_ON', 'CLEAN', 'PRESETS', 'PREFIXES', 'shares', 'paths', 'winner', 'by_path',
            'votes_on', 'by_thresholds', 'by_predecessor', 'label', 'select', 'counts', 'top', 'link', 'class_folders',
-           'split', 'write_ids', 'read_ids', 'check_disjoint']
+           'split', 'write_ids', 'read_ids', 'check_disjoint', 'population_weights']
 
-# %% ../nbs/02_select.ipynb #58b1ec11
+# %% ../nbs/02_select.ipynb #0b6502fa
 import os
 import shutil
 from collections.abc import Collection, Iterable
@@ -15,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
-from .catalog import need, read_csv, scaled
+from .catalog import fractions_of, need, read_csv, scaled
 from .files import BadInput, atomic_path, sha256_of
-from .schema import GZ2
+from .schema import GZ2, Schema, kaggle_form
 
-# %% ../nbs/02_select.ipynb #431db3e1
+# %% ../nbs/02_select.ipynb #2c931775
 CLASSES = ("edge_on", "featured", "smooth", "spiral")
 
-# %% ../nbs/02_select.ipynb #7a5ab71c
+# %% ../nbs/02_select.ipynb #1106d9eb
 def shares(
     table: pd.DataFrame,  # with id_str and the fractions of Galaxy Zoo 2
     kind: str = "fraction",  # or "debiased"
@@ -34,7 +35,7 @@ def shares(
     need(table, columns, f"labels from kind={kind!r}")
     return table[columns].set_axis(GZ2.answers, axis=1)
 
-# %% ../nbs/02_select.ipynb #d1c785b1
+# %% ../nbs/02_select.ipynb #247e6853
 PATHS = {"edge_on": "disk-edge-on_yes", "featured": "has-spiral-arms_no", "smooth": "smooth-or-featured_smooth",
          "spiral": "has-spiral-arms_yes", "artifact": "smooth-or-featured_artifact"}
 
@@ -46,7 +47,7 @@ def paths(
     given = GZ2.cumulative(scaled(values.to_numpy(float)))
     return pd.DataFrame({name: given[:, GZ2.index(answer)] for name, answer in PATHS.items()}, values.index)
 
-# %% ../nbs/02_select.ipynb #87bf6ca2
+# %% ../nbs/02_select.ipynb #208897b5
 def winner(scores: pd.DataFrame) -> np.ndarray:  # (N,) name of the column with the largest value; None where all are NaN
     """The best of each row."""
     names = np.array(scores.columns, dtype=object)[scores.fillna(-1).to_numpy().argmax(axis=1)]
@@ -61,7 +62,7 @@ def by_path(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarray, np
     sure = (best >= unknown - 0.01) & (label != "artifact")  # what is unknown could not have won; 0.01 for rounding
     return np.where(sure, label, None), best.where(sure).to_numpy()
 
-# %% ../nbs/02_select.ipynb #c61256ea
+# %% ../nbs/02_select.ipynb #542d000f
 DISK, FACE_ON = {"smooth-or-featured_featured-or-disk": 0.430}, {"disk-edge-on_no": 0.715}
 CLEAN = {
     "edge_on": DISK | {"disk-edge-on_yes": 0.602},
@@ -70,7 +71,7 @@ CLEAN = {
     "spiral": DISK | FACE_ON | {"has-spiral-arms_yes": 0.619},
 }  # smallest fraction of each answer on the way; the last one decides
 
-# %% ../nbs/02_select.ipynb #aaf581b0
+# %% ../nbs/02_select.ipynb #b0895cdf
 def votes_on(
     table: pd.DataFrame,
     question: str,
@@ -85,7 +86,7 @@ def votes_on(
     asked = GZ2.asked(scaled(values.to_numpy(float)))[:, GZ2.question_names.index(question)]
     return table[first].to_numpy(float, na_value=np.nan) * asked
 
-# %% ../nbs/02_select.ipynb #82e79b33
+# %% ../nbs/02_select.ipynb #62dd3b77
 def by_thresholds(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarray, np.ndarray]:  # label (None = no class), confidence
     """The class whose thresholds (Willett et al. 2013) are passed, with 20 votes on the deciding question."""
     values = shares(table, kind)
@@ -99,7 +100,7 @@ def by_thresholds(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarr
     fractions = values[list(deciding.values())].set_axis(list(deciding), axis=1)
     return label, fractions.where(passed).where(np.array(CLASSES) == label[:, None]).max(axis=1).to_numpy()
 
-# %% ../nbs/02_select.ipynb #7014fcd2
+# %% ../nbs/02_select.ipynb #96a11798
 def by_predecessor(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarray, np.ndarray]:  # label, confidence
     """The rule that comes closest to the labels of the second predecessor."""
     values = shares(table, kind)
@@ -110,7 +111,7 @@ def by_predecessor(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndar
     confidence = np.select(rules, [edge, arms, smooth], values["smooth-or-featured_featured-or-disk"])
     return np.where(np.isnan(confidence), None, label), confidence
 
-# %% ../nbs/02_select.ipynb #9627adc4
+# %% ../nbs/02_select.ipynb #743aae46
 PRESETS = {"path": by_path, "clean": by_thresholds, "predecessor": by_predecessor}
 
 
@@ -128,7 +129,7 @@ def label(
     names = pd.Series(names, table.index, dtype=object)  # or else pandas turns None into NaN
     return pd.DataFrame({"id_str": table.id_str, "label": names, "confidence": confidence, "votes": pd.array(votes, "Int64")})
 
-# %% ../nbs/02_select.ipynb #d86ba8bb
+# %% ../nbs/02_select.ipynb #8f1f8170
 def select(
     labels: pd.DataFrame,  # from `label`
     threshold: float = 0.8,  # confidence must exceed this
@@ -151,7 +152,7 @@ def top(labels: pd.DataFrame, n: int = 1000) -> pd.DataFrame:
     """The n most confident galaxies with a class; ties are broken by votes, then by id."""
     return labels[labels.label.notna()].sort_values(["confidence", "votes", "id_str"], ascending=[False, False, True]).head(n)
 
-# %% ../nbs/02_select.ipynb #cf62f9f4
+# %% ../nbs/02_select.ipynb #82982ab3
 def link(source: Path, target: Path) -> None:
     """The same file under a second name, or else a copy."""
     try:
@@ -177,7 +178,7 @@ def class_folders(
         chosen[["ID", "label", "confidence"]].to_csv(partial / "gz2_simple_labels.csv", index=False)
     return chosen.id_str[~there].tolist()
 
-# %% ../nbs/02_select.ipynb #06ec9be3
+# %% ../nbs/02_select.ipynb #ab788284
 def split(
     ids: Iterable[str],  # id_str
     val: float = 0.1,  # share for validation
@@ -193,7 +194,7 @@ def split(
         raise BadInput(f"test ids: none of {len(test_ids)} is among the {len(ids)} galaxies; such as {', '.join(ids[:2])}")
     return pd.Series(np.select([is_test, chance < val], ["test", "val"], "train"), ids)
 
-# %% ../nbs/02_select.ipynb #9070193e
+# %% ../nbs/02_select.ipynb #3c755fd7
 def write_ids(
     folder: str | Path,  # receives train.csv, val.csv and test.csv
     splits: pd.Series,  # from `split`
@@ -219,9 +220,24 @@ def read_ids(
         raise BadInput(f"{csv}: {unknown[0]} is none of the {len(among)} galaxies ({len(unknown)} such ids); take them out of the list")
     return ids
 
-# %% ../nbs/02_select.ipynb #63052d46
+# %% ../nbs/02_select.ipynb #3c7c5206
 def check_disjoint(*sides: Collection[str]) -> None:  # id_str of each side, e.g. train, val, test
     """Complain when a galaxy is on more than one side of a split."""
     twice = pd.Series([each for side in sides for each in set(side)], dtype=str)
     if (twice := twice[twice.duplicated()]).size:
         raise BadInput(f"splits: {twice.iloc[0]} is on more than one side ({twice.nunique()} such galaxies); make the split again")
+
+# %% ../nbs/02_select.ipynb #584e65ac
+def population_weights(
+    table: pd.DataFrame,  # galaxy table
+    reference: Collection[str],  # id_str of a fair sample of the population, part of the table
+    schema: Schema = GZ2,  # of the fractions
+) -> np.ndarray:  # (N,) float, mean 1
+    """How much each galaxy must count for the table to have the mix of the reference."""
+    inside = table.id_str.isin(set(reference)).to_numpy()
+    if not inside.any() or inside.all():
+        raise BadInput(f"reference ids: {inside.sum()} of the {len(table)} galaxies are in it; it must hold some of them, and not all")
+    votes = np.nan_to_num(kaggle_form(fractions_of(table, schema), schema))  # (N, answers)
+    odds = LogisticRegression(max_iter=2000).fit(votes, inside).predict_proba(votes)[:, 1] / inside.mean()
+    weights = np.clip(odds, 0.1, 10)
+    return weights / weights.mean()

@@ -6,9 +6,8 @@
 __all__ = ['PENALTIES', 'MARGIN', 'FREE', 'FIT', 'FeatureDataset', 'encode_split', 'fit_head', 'fit_lbfgs', 'fit_probe',
            'fit_full', 'make_model', 'open_run', 'check_splits', 'predict_split', 'finish', 'train', 'train_stages']
 
-# %% ../nbs/13_train.ipynb #aeecb60c
+# %% ../nbs/13_train.ipynb #a0064e79
 import copy
-import json
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -29,18 +28,18 @@ from .select import write_ids
 from .settings import TrainSettings
 from .store import GalaxyDataset, Store
 
-# %% ../nbs/13_train.ipynb #dc9e886d
+# %% ../nbs/13_train.ipynb #6ce8b9d5
 class FeatureDataset(Dataset):
     """Features of galaxies in several views, with the fractions."""
 
-    def __init__(self, features: torch.Tensor, labels: torch.Tensor):  # (N, V, D), (N, answers)
-        self.features, self.labels = features, labels
+    def __init__(self, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor):  # (N, V, D), (N, answers), (N,)
+        self.features, self.labels, self.weights = features, labels, weights
 
     def __len__(self):
         return len(self.features)
 
     def __getitem__(self, i):
-        return {"features": self.features[i], "labels": self.labels[i]}
+        return {"features": self.features[i], "labels": self.labels[i], "weight": self.weights[i]}
 
 
 def encode_split(
@@ -52,9 +51,10 @@ def encode_split(
 ) -> FeatureDataset:
     """The features of a split, from the cache where they are there."""
     indices = store.indices(split)
-    return FeatureDataset(torch.as_tensor(encode(model, store, indices, views=views, precision=precision).values), torch.as_tensor(store.fractions[indices]))
+    features = encode(model, store, indices, views=views, precision=precision)
+    return FeatureDataset(torch.as_tensor(features.values), *(torch.as_tensor(values[indices]) for values in (store.fractions, store.weights)))
 
-# %% ../nbs/13_train.ipynb #9082dc80
+# %% ../nbs/13_train.ipynb #c468dbaa
 def fit_head(
     model: GalaxyModel,  # its head is changed in place
     store: Store,
@@ -67,7 +67,7 @@ def fit_head(
     groups = [{"params": list(head.parameters()), "lr": settings.head_lr, "weight_decay": settings.weight_decay}]
     return run_trainer(make_trainer(FeatureTrainer, head, groups, data, store.schema, settings, out), out)
 
-# %% ../nbs/13_train.ipynb #e162903a
+# %% ../nbs/13_train.ipynb #bb0e1ad9
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # weights of the sum of the squared weights
 
 
@@ -85,13 +85,13 @@ def fit_lbfgs(
     def closure():
         optimizer.zero_grad()
         size = sum(weight.square().sum() for weight in model.head.parameters() if weight.ndim > 1)
-        loss = tree_loss(model.classify(features).logits, labels, model.schema, mse=mse) + penalty * size
+        loss = tree_loss(model.classify(features).logits, labels, model.schema, mse, data.weights) + penalty * size
         loss.backward()
         return loss
 
     optimizer.step(closure)
 
-# %% ../nbs/13_train.ipynb #a07b5991
+# %% ../nbs/13_train.ipynb #d6c807e0
 def fit_probe(
     model: GalaxyModel,  # its head is changed in place
     store: Store,
@@ -112,7 +112,7 @@ def fit_probe(
     write_history(rows, out / "history.csv")
     return rows
 
-# %% ../nbs/13_train.ipynb #2db63ef4
+# %% ../nbs/13_train.ipynb #5d6b65ff
 MARGIN = 1.25  # side of a training image in sides of the crop
 
 
@@ -129,7 +129,7 @@ def fit_full(
     groups = parameter_groups(model, s.lr, s.head_lr, s.layer_decay, s.weight_decay)
     return run_trainer(make_trainer(ImageTrainer, model, groups, data, store.schema, s, out), out)
 
-# %% ../nbs/13_train.ipynb #fa687f08
+# %% ../nbs/13_train.ipynb #9254c5bc
 def make_model(
     store: Store,  # whose questions the model answers
     settings: TrainSettings,
@@ -151,7 +151,7 @@ def make_model(
             raise BadInput(f"{folder}: its weights do not fit the settings ({reason}); use its backbone, head, pool and blocks") from None
     return model
 
-# %% ../nbs/13_train.ipynb #e4f1475f
+# %% ../nbs/13_train.ipynb #3f459e18
 FREE = ("workers", "report_to", "tta", "store")  # may change when a run goes on
 
 
@@ -162,11 +162,12 @@ def open_run(
     start_from: Path | None,
 ) -> None:
     """Make the run folder, or check that it holds this very run; write `config.json` and the ids."""
-    ours = {**asdict(settings), "store": str(store.path), "store_fingerprint": store.fingerprint, "start_from": start_from and str(start_from)}
-    ours = json.loads(json.dumps(ours))
+    ours = {**asdict(settings), "blocks": list(settings.blocks), "store": str(store.path), "store_fingerprint": store.fingerprint,
+            "start_from": start_from and str(start_from)}
     if (out / "config.json").exists():
         theirs = read_json(out / "config.json")
-        changed = [f"{key} {theirs.get(key)!r}, not {value!r}" for key, value in ours.items() if key not in FREE and theirs.get(key) != value]
+        differing = [key for key in ours if key not in FREE and theirs.get(key) != ours[key]]
+        changed = [f"{key} {theirs.get(key)!r}, not {ours[key]!r}" for key in differing]
         if changed:
             raise BadInput(f"{out}: holds another run ({'; '.join(changed)}); choose another folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -174,7 +175,7 @@ def open_run(
     write_json(out / "environment.json", environment())
     write_ids(out / "ids", pd.Series(store.split, index=store.ids))
 
-# %% ../nbs/13_train.ipynb #7828e5b7
+# %% ../nbs/13_train.ipynb #78e203cd
 def check_splits(
     store: Store,
     stage: str,  # one of `settings.STAGES`
@@ -183,12 +184,12 @@ def check_splits(
     counts = {split: len(store.indices(split)) for split in ("train", "val", "test")}
     for split in () if stage == "baseline" else ("train", "val"):
         if not counts[split]:
-            raise BadInput(f"{store.path}: no galaxy is in the split {split!r}, which the stage {stage!r} needs; prepare the store with one")
+            raise BadInput(f"{store.path}: no galaxy is in the split {split!r}, which stage {stage!r} needs; prepare the store with one")
     if not counts["test"] + counts["val"]:
         raise BadInput(f"{store.path}: no galaxy is in the splits 'test' and 'val'; prepare the store with one of them")
     return "test" if counts["test"] else "val"
 
-# %% ../nbs/13_train.ipynb #a7b94ce5
+# %% ../nbs/13_train.ipynb #58091ebd
 def predict_split(
     model: GalaxyModel,
     store: Store,
@@ -221,7 +222,7 @@ def finish(
         **quick_scores(table[store.schema.columns].to_numpy(), store.fractions[store.indices(split)], store.schema),
         "best": best, "seconds": round(time.time() - began, 1)})
 
-# %% ../nbs/13_train.ipynb #dcbf4a48
+# %% ../nbs/13_train.ipynb #c0db39ae
 FIT = {"full": fit_full, "head": fit_head, "probe": fit_probe}
 
 
@@ -247,7 +248,7 @@ def train(
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return out
 
-# %% ../nbs/13_train.ipynb #d4a370dc
+# %% ../nbs/13_train.ipynb #aebba774
 def train_stages(
     store_path: str | Path,  # a store with a validation split
     out: str | Path,  # the folder that gets a run folder for each stage

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+
 from galaxy_sommelier.catalog import read_kaggle
 from galaxy_sommelier.files import read_json
 from galaxy_sommelier.settings import make_settings

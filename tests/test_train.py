@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
 from galaxy_sommelier import train as training
 from galaxy_sommelier.files import BadInput, read_json, sha256_file
 from galaxy_sommelier.model import load_model

@@ -1,0 +1,151 @@
+"""Pictures as they come: broken in every way, in every colour mode, and read as fast as promised."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from galaxy_sommelier.image import BadImage, ImageReport, decode, encode, read_image, resize
+from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.store import Store, write_store
+
+RNG = np.random.default_rng(0)
+PIXELS = np.asarray(Image.fromarray(RNG.integers(0, 255, (12, 12, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC))
+GREY = np.asarray(Image.fromarray(PIXELS).convert("L"))
+
+
+def file_of(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+PICTURE = Image.fromarray(PIXELS)
+CLEAR = np.dstack([PIXELS, np.full((64, 64), 255, np.uint8)])
+CLEAR[3, 3, 3] = 254
+PALETTE = PICTURE.quantize(16)
+
+GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey levels
+    "jpeg": (file_of(PICTURE, "JPEG", quality=95, subsampling=0), PIXELS, 4),
+    "progressive jpeg": (file_of(PICTURE, "JPEG", quality=95, subsampling=0, progressive=True), PIXELS, 4),
+    "grey jpeg": (file_of(PICTURE.convert("L"), "JPEG", quality=95), np.dstack([GREY] * 3), 4),
+    "cmyk jpeg": (file_of(PICTURE.convert("CMYK"), "JPEG", quality=95), PIXELS, 5),
+    "png": (file_of(PICTURE, "PNG"), PIXELS, 0),
+    "grey png": (file_of(PICTURE.convert("L"), "PNG"), np.dstack([GREY] * 3), 0),
+    "black and white png": (file_of(PICTURE.convert("1"), "PNG"), np.asarray(PICTURE.convert("1").convert("RGB")), 0),
+    "palette png": (file_of(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB")), 0),
+    "opaque rgba png": (file_of(PICTURE.convert("RGBA"), "PNG"), PIXELS, 0),
+    "opaque grey and alpha png": (file_of(PICTURE.convert("LA"), "PNG"), np.dstack([GREY] * 3), 0),
+    "16-bit png": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"), np.dstack([GREY] * 3), 0),
+    "gif": (file_of(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB")), 0),
+    "webp": (file_of(PICTURE, "WEBP", lossless=True), PIXELS, 0),
+    "tiff": (file_of(PICTURE, "TIFF"), PIXELS, 0),
+    "cmyk tiff": (file_of(PICTURE.convert("CMYK"), "TIFF"), PIXELS, 1),
+}
+
+JPEG = file_of(PICTURE, "JPEG", quality=95)
+PNG = file_of(PICTURE, "PNG")
+BAD = {  # each is refused for a reason that names what is wrong
+    "empty": (b"", "empty"),
+    "text": (b"<html>404 Not Found</html>", "no picture"),
+    "only the first bytes of a jpeg": (JPEG[:3], "damaged JPEG"),
+    "cut jpeg": (JPEG[: len(JPEG) // 2], "damaged JPEG"),
+    "jpeg without its last bytes": (JPEG[:-20], "damaged JPEG"),
+    "cut png": (PNG[: len(PNG) // 2], "cannot be decoded"),
+    "cut gif": (file_of(PALETTE, "GIF")[:900], "cannot be decoded"),
+    "1x1 jpeg": (file_of(PICTURE.crop((0, 0, 1, 1)), "JPEG"), "too small: 1x1"),
+    "1x1 png": (file_of(PICTURE.crop((0, 0, 1, 1)), "PNG"), "too small: 1x1"),
+    "one row": (file_of(PICTURE.crop((0, 0, 64, 1)), "PNG"), "too small: 64x1"),
+    "transparent pixel": (file_of(Image.fromarray(CLEAR), "PNG"), "transparent"),
+    "transparent colour of a palette": (file_of(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))), "transparent"),
+    "16-bit tiff": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"), "white level"),
+    "floating-point tiff": (file_of(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "white level"),
+    "32-bit tiff": (file_of(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "white level"),
+    "several frames": (file_of(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(90)]), "2 frames"),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_becomes_rgb(kind):
+    data, expected, tolerance = GOOD[kind]
+    pixels = decode(data, kind)
+    assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - expected).mean() <= tolerance
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_is_refused_in_one_line(kind):
+    data, reason = BAD[kind]
+    with pytest.raises(BadImage) as caught:
+        decode(data, "folder/587.jpg")
+    assert str(caught.value).startswith("folder/587.jpg: ") and reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_cut_of_a_jpeg_passes():
+    for kept in range(2, len(JPEG) - 2, 97):
+        with pytest.raises(BadImage):
+            decode(JPEG[:kept], "cut.jpg")
+
+
+def test_noise_under_a_picture_name_is_refused():
+    for start in (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\x00", b"BM"):
+        for _ in range(20):
+            with pytest.raises(BadImage):
+                decode(start + RNG.bytes(500), "noise")
+
+
+def test_flipped_bytes_give_pixels_or_a_named_error():
+    for position in range(0, len(JPEG), 61):
+        changed = bytearray(JPEG)
+        changed[position] ^= 0xFF
+        try:
+            assert decode(bytes(changed), "flipped.jpg").ndim == 3
+        except BadImage as error:
+            assert error.name == "flipped.jpg"
+
+
+def test_missing_file_and_folder_in_its_place(tmp_path):
+    for path in (tmp_path / "nothing.jpg", tmp_path):
+        with pytest.raises(BadImage, match="cannot be read"):
+            read_image(path)
+
+
+def test_a_run_goes_on_without_bad_pictures_up_to_a_share(tmp_path):
+    table, images = simulate(len(BAD) + 20, size=32)
+    table["path"] = [str(tmp_path / f"{name}.jpg") for name in table.id_str]
+    for path, image in zip(table.path, images, strict=True):
+        (tmp_path / path).write_bytes(encode(image))
+    for path, (data, _) in zip(table.path, BAD.values(), strict=False):
+        (tmp_path / path).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{len(BAD)} .* are bad"):
+        write_store(table, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    report = write_store(table, tmp_path / "store", max_bad=0.6)
+    assert report.ok == 20 and list(report.bad) == table.id_str[: len(BAD)].tolist()
+    store = Store(tmp_path / "store")
+    assert store.ids == table.id_str[len(BAD) :].tolist() and store.header["report"]["bad"] == report.bad
+
+
+def test_report_limits():
+    assert ImageReport(ok=95, bad=dict.fromkeys("abcde", "is empty")).check(0.05).share == 0.05
+    for report, limit in ((ImageReport(ok=94, bad=dict.fromkeys("abcdef", "is empty")), 0.05), (ImageReport(bad={"a": "is empty"}), 1.0)):
+        with pytest.raises(ValueError, match="a: is empty"):
+            report.check(limit)
+
+
+def test_resize_agrees_with_pillow_on_a_real_size():
+    frame = np.clip(RNG.normal(60, 25, (424, 424, 3)), 0, 255).astype(np.uint8)
+    for crop, size in ((1.0, 224), (0.55, 98), (0.25, 224)):
+        side = round(424 * crop)
+        edge = (424 - side) // 2
+        pillow = Image.fromarray(frame[edge : edge + side, edge : edge + side]).resize((size, size), Image.Resampling.BICUBIC)
+        ours = resize([frame], crop, size)[0].permute(1, 2, 0).numpy()
+        assert np.abs(ours.astype(int) - np.asarray(pillow)).max() <= 2
+
+
+def test_real_galaxies_decode(kaggle_root):
+    paths = sorted((kaggle_root / "images_training_rev1").glob("*.jpg"))[:50]
+    for path in paths:
+        theirs = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        assert np.abs(read_image(path) - theirs).max() <= 4  # two decoders of one standard
