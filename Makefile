@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?=
 README ?= README.md
+SHELL := /bin/bash
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
@@ -56,7 +57,8 @@ export: $(READY)
 
 # in the notebook links start from nbs/, in the README from the top
 readme: $(READY)
-	@$(BIN)/jupyter nbconvert --log-level ERROR --to markdown --stdout nbs/index.ipynb | sed 's|](\.\./|](|g; s|="\.\./|="|g' > $(README)
+	@set -o pipefail; $(BIN)/jupyter nbconvert --log-level ERROR --to markdown --no-input --stdout nbs/index.ipynb \
+	| sed 's|](\.\./|](|g; s|="\.\./|="|g' > $(README).partial && mv $(README).partial $(README) || { rm -f $(README).partial; exit 1; }
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

@@ -6,7 +6,7 @@
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'BadImage', 'decode', 'encode', 'read_bytes', 'read_image', 'ImageReport', 'centre_crop_box',
            'resize', 'mosaic', 'show']
 
-# %% ../nbs/03_image.ipynb #332a0d53
+# %% ../nbs/03_image.ipynb #292f6a12
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .files import BadInput
 
-# %% ../nbs/03_image.ipynb #7f3b28f7
+# %% ../nbs/03_image.ipynb #30f3b90c
 class BadImage(BadInput):
     """A picture that cannot be used; `reason` says why, the message also says which."""
 
@@ -35,7 +35,7 @@ class BadImage(BadInput):
     def __reduce__(self):  # lets the error travel from a worker process
         return BadImage, (self.name, self.reason)
 
-# %% ../nbs/03_image.ipynb #45b0af67
+# %% ../nbs/03_image.ipynb #46ef9fee
 MIN_SIDE, MAX_SIDE = 16, 16384
 
 def _check_sides(height, width, name):
@@ -48,7 +48,7 @@ def _decode_jpeg(data, name):
     if colours not in ("YCbCr", "RGB", "Gray"): return _decode_any(data, name)
     return simplejpeg.decode_jpeg(data)  # (H, W, 3)
 
-# %% ../nbs/03_image.ipynb #b6e26a7f
+# %% ../nbs/03_image.ipynb #235f7ce8
 def _to_rgb(image, name):
     if getattr(image, "n_frames", 1) > 1: raise BadImage(name, f"holds {image.n_frames} frames, and it is not clear which one is meant")
     if image.mode.startswith("I;16") and image.format == "PNG":
@@ -60,7 +60,7 @@ def _to_rgb(image, name):
         if np.asarray(image.convert("RGBA"))[..., 3].min() < 255: raise BadImage(name, "has transparent pixels, whose colour is undefined")
     return np.array(image.convert("RGB"))
 
-# %% ../nbs/03_image.ipynb #5d3f844f
+# %% ../nbs/03_image.ipynb #01c5afd7
 def _decode_any(data, name):
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -74,7 +74,7 @@ def _decode_any(data, name):
     except Exception as error:  # damaged bytes can lead Pillow's many readers into an error of any kind
         raise BadImage(name, f"cannot be decoded ({error})") from None
 
-# %% ../nbs/03_image.ipynb #1c7527b0
+# %% ../nbs/03_image.ipynb #96f950d9
 def decode(
     data: bytes,  # the content of a picture file
     name: str = "",  # what to call it in an error
@@ -86,7 +86,7 @@ def decode(
     except ValueError as error:
         raise error if isinstance(error, BadImage) else BadImage(name, f"is a damaged JPEG ({error})") from None
 
-# %% ../nbs/03_image.ipynb #2129c2ac
+# %% ../nbs/03_image.ipynb #8bc9258b
 def encode(
     pixels: np.ndarray,  # (H, W, 3) uint8
     quality: int = 95,  # JPEG quality, 1 to 100
@@ -94,7 +94,7 @@ def encode(
     """Encode a picture as JPEG without colour subsampling."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=quality, colorsubsampling="444")
 
-# %% ../nbs/03_image.ipynb #c01c9401
+# %% ../nbs/03_image.ipynb #807701c5
 def read_bytes(
     path: str | Path,  # a picture file
 ) -> bytes:  # its content
@@ -108,7 +108,7 @@ def read_image(
     """Read and decode a picture file, or raise `BadImage`."""
     return decode(read_bytes(path), str(path))
 
-# %% ../nbs/03_image.ipynb #f471ba1a
+# %% ../nbs/03_image.ipynb #1cba53b6
 @dataclass
 class ImageReport:
     """How many pictures were good, and what was wrong with the others."""
@@ -137,7 +137,7 @@ class ImageReport:
             raise BadInput(f"{self}; more than {max_bad:.1%} bad: mend the files or allow a larger share (max_bad)")
         return self
 
-# %% ../nbs/03_image.ipynb #43e42909
+# %% ../nbs/03_image.ipynb #0ddc748a
 def centre_crop_box(
     height: int,  # of the frame, pixels
     width: int,  # of the frame, pixels
@@ -148,7 +148,7 @@ def centre_crop_box(
     side = max(1, round(crop * min(height, width)))
     return (height - side) // 2, (width - side) // 2, side
 
-# %% ../nbs/03_image.ipynb #6cbffbe6
+# %% ../nbs/03_image.ipynb #91896b6f
 def _resize_one(pixels, crop, size):
     x = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
     top, left, side = centre_crop_box(*x.shape[-2:], crop)
@@ -165,7 +165,7 @@ def resize(
     for i, one in enumerate(pixels): out[i] = _resize_one(one, crop, size)
     return out
 
-# %% ../nbs/03_image.ipynb #465e9d18
+# %% ../nbs/03_image.ipynb #90ecccfd
 def mosaic(
     images,  # (N, H, W, 3) uint8, or a list of such pictures of one size
     columns: int = 8,  # pictures in a row

@@ -7,7 +7,7 @@ __all__ = ['between', 'sigmoid', 'sample_truth', 'batch', 'sersic', 'disk_axis',
            'boxiness', 'bulge_light', 'outer_radius', 'spiral', 'bar_light', 'ring_light', 'scale_length', 'light',
            'textures', 'companion_light', 'arc_light', 'dust_depth', 'in_bands', 'paint']
 
-# %% ../nbs/03b_light.ipynb #4b5d9967
+# %% ../nbs/03b_light.ipynb #da7177a4
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy import fft, special
 from .files import BadInput
 from .survey import Survey
 
-# %% ../nbs/03b_light.ipynb #b20ed8a7
+# %% ../nbs/03b_light.ipynb #447a6dab
 def between(low, high, share):
     """From `low` (share 0) to `high` (share 1)."""
     return low + (high - low) * share
@@ -26,7 +26,7 @@ def sigmoid(x, centre, width):
     """A smooth step from 0 to 1 around `centre`; 0.73 is reached one `width` above it."""
     return special.expit((x - centre) / width)
 
-# %% ../nbs/03b_light.ipynb #d865e661
+# %% ../nbs/03b_light.ipynb #c1c9c39a
 def _structure(n, rng):
     """Everything about regular galaxies."""
 
@@ -52,7 +52,7 @@ def _structure(n, rng):
         "bar_angle": rng.uniform(0, 180, n),
     }
 
-# %% ../nbs/03b_light.ipynb #4eec2699
+# %% ../nbs/03b_light.ipynb #f38410cf
 def _oddities(n, rng, disk):
     """Everything that is rare; `disk` is the share of the light in the disk."""
 
@@ -72,7 +72,7 @@ def _oddities(n, rng, disk):
         "trail": rng.uniform(size=n) < 0.25,
     }
 
-# %% ../nbs/03b_light.ipynb #00f624a3
+# %% ../nbs/03b_light.ipynb #7ff07b3e
 def sample_truth(
     n: int,  # how many galaxies
     seed: int = 42,  # same seed, same galaxies
@@ -90,7 +90,7 @@ def sample_truth(
     radius = np.clip(np.sqrt(10 ** (0.4 * (surface - magnitude)) / (2 * np.pi)), 1.6, 12)
     return pd.DataFrame({"magnitude": magnitude, "radius": radius, **shape, **odd}, index=pd.RangeIndex(1, n + 1, name="number"))
 
-# %% ../nbs/03b_light.ipynb #d518ca88
+# %% ../nbs/03b_light.ipynb #d5350cd0
 def batch(
     truth: pd.DataFrame,  # n rows of a sample
     rows=slice(None),  # which of them
@@ -98,7 +98,7 @@ def batch(
     """The columns of a sample in the shape that spreads over pictures."""
     return SimpleNamespace(**{name: truth[name].to_numpy(np.float32)[rows, None, None] for name in truth})
 
-# %% ../nbs/03b_light.ipynb #db5b13c1
+# %% ../nbs/03b_light.ipynb #d249ed65
 def sersic(
     r: np.ndarray,  # (n, H, W) radius, arcsec
     half: np.ndarray,  # (n, 1, 1) radius with half of the light, arcsec
@@ -110,7 +110,7 @@ def sersic(
     total = 2 * np.pi * index * half**2 * np.exp(b) * b ** (-2 * index) * special.gamma(2 * index)
     return flux / total * np.exp(-b * ((r / half) ** (1 / index) - 1))
 
-# %% ../nbs/03b_light.ipynb #4dfd6952
+# %% ../nbs/03b_light.ipynb #9b460e3c
 def disk_axis(t):
     """Axis ratio of the disk on the sky."""
     return np.sqrt(0.11**2 + (1 - 0.11**2) * np.cos(np.radians(t.inclination)) ** 2)
@@ -125,7 +125,7 @@ def plane(
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return x * cos + y * sin, (y * cos - x * sin) / axis
 
-# %% ../nbs/03b_light.ipynb #f5560194
+# %% ../nbs/03b_light.ipynb #ff25d379
 def bulge_axis(t):
     """Axis ratio of the bulge on the sky."""
     return between(between(1.0, disk_axis(t), 0.35), t.roundness, sigmoid(t.bulge, 0.55, 0.05))
@@ -146,12 +146,12 @@ def bulge_light(t, x, y, flux):
     r4 = (u2 + v2) ** 2 - 2 * boxiness(t) * u2 * v2 + (0.03 * t.radius) ** 4
     return sersic(np.sqrt(np.sqrt(r4)), t.radius * between(0.16, 1.0, t.bulge**1.7), t.bulge_index, flux / axis)
 
-# %% ../nbs/03b_light.ipynb #e6126439
+# %% ../nbs/03b_light.ipynb #d9f7d6f8
 def outer_radius(t):
     """Radius that holds about 90 % of the light, arcsec."""
     return t.radius * (2.2 + 0.3 * t.bulge) * (0.7 + 0.3 * apparent_axis(t))
 
-# %% ../nbs/03b_light.ipynb #f5543129
+# %% ../nbs/03b_light.ipynb #ada56cdd
 def spiral(t, R, phi, h, wobble=0):
     """Brightness of the arms relative to their mean, and how much of them there is at each radius: both (n, H, W)."""
     sharpness = np.float32(1.7)
@@ -160,7 +160,7 @@ def spiral(t, R, phi, h, wobble=0):
     crest = np.exp(sharpness * (wave - 1)) / special.i0e(sharpness)
     return crest, sigmoid(R / h, 0.75 + 0.5 * t.bar, np.float32(0.15))
 
-# %% ../nbs/03b_light.ipynb #2efe1143
+# %% ../nbs/03b_light.ipynb #f31e3b3b
 def bar_light(t, u, v, h, flux):
     """Surface brightness of the bar: (n, H, W)."""
     along, across = plane(u, v, t.bar_angle, np.float32(0.27))
@@ -174,7 +174,7 @@ def ring_light(t, R, h, flux):
     ring = flux / (1.05 * radius**2 * np.sqrt(2 * np.pi) * 0.96 * disk_axis(t)) * np.exp(-0.5 * ((R / radius - 1) / 0.16) ** 2)
     return ring, 1 - 0.8 * t.ring * np.exp(-0.5 * ((R / radius - 0.6) / 0.22) ** 2)
 
-# %% ../nbs/03b_light.ipynb #6009f8b9
+# %% ../nbs/03b_light.ipynb #2b46e652
 def scale_length(t):
     """Radius over which the disk fades by a factor of e, arcsec."""
     return t.radius * between(1.0, 1.4, t.bulge) / 1.678
@@ -203,7 +203,7 @@ def light(
     return SimpleNamespace(old=old, disk=disk * (1 - 0.35 * t.irregular) * gap + 0.4 * ring,
                            young=(young + 0.35 * t.irregular * disk) * gap + 0.6 * ring, u=u, v=v * axis)
 
-# %% ../nbs/03b_light.ipynb #935262f7
+# %% ../nbs/03b_light.ipynb #c3e568ae
 def textures(
     count: int,  # how many
     size: int,  # side, pixels
@@ -217,7 +217,7 @@ def textures(
     field = fft.irfft2(noise * keep, s=(size, size))
     return field / field.std(axis=(1, 2), keepdims=True)
 
-# %% ../nbs/03b_light.ipynb #2c4973bb
+# %% ../nbs/03b_light.ipynb #0a7908fb
 def companion_light(t, x, y):
     """Surface brightness of the second galaxy of a merger, in r: (n, H, W)."""
     distance, towards = t.companion_distance * outer_radius(t), np.radians(t.companion_angle)
@@ -237,7 +237,7 @@ def dust_depth(t, u, v):
     h = scale_length(t)
     return 2.2 * t.dust * sigmoid(t.inclination, 75, 3) * np.exp(-0.5 * ((v / h - 0.05) / 0.13) ** 2 - np.abs(u) / (2.2 * h))
 
-# %% ../nbs/03b_light.ipynb #3fa17a4b
+# %% ../nbs/03b_light.ipynb #242c38c6
 def in_bands(
     brightness: np.ndarray,  # (n, H, W) in r
     colour: np.ndarray,  # (n, 1, 1) g - r, magnitudes
@@ -247,7 +247,7 @@ def in_bands(
     tint = np.array(survey.tint, np.float32)[:, None, None]
     return brightness[:, None] * 10 ** (np.float32(-0.4) * tint * colour[:, None])
 
-# %% ../nbs/03b_light.ipynb #a2fd278b
+# %% ../nbs/03b_light.ipynb #2363b8c4
 def _chosen(t, rows):
     return SimpleNamespace(**{name: column[rows] for name, column in vars(t).items()})
 

@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'FIELDS', 'YES_NO', 'CHOICES', 'POSITIVE', 'SHARES', 'BELOW_1', 'TrainSettings', 'typed', 'check',
            'make_settings', 'load_settings']
 
-# %% ../nbs/12d_settings.ipynb #dcfd435c
+# %% ../nbs/12d_settings.ipynb #37fb2fb8
 import dataclasses
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ import yaml
 
 from .files import BadInput
 
-# %% ../nbs/12d_settings.ipynb #a77139ba
+# %% ../nbs/12d_settings.ipynb #954ebf09
 STAGES = ("baseline", "probe", "head", "full")
 
 
@@ -49,11 +49,12 @@ class TrainSettings:
     patience: int = 0  # epochs without a better one after which it stops; 0: it never does
     precision: str = "bf16"  # "bf16" (autocast) or "fp32"
     workers: int = 0  # processes that read images; 0: the main one does
+    views: int = 8  # symmetries of a square, 1 to 8, that a frozen backbone looks at: "head" trains on them, predictions average them
     tta: bool = True  # average the final predictions over eight views
     report_to: str = "none"  # "none", "wandb" or "tensorboard"
     seed: int = 42  # of the head, of the order of the galaxies, of their views
 
-# %% ../nbs/12d_settings.ipynb #0060c608
+# %% ../nbs/12d_settings.ipynb #333d0803
 FIELDS = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
 YES_NO = {"true": True, "false": False}
 
@@ -74,10 +75,10 @@ def typed(
     except (KeyError, TypeError, ValueError, OverflowError):
         raise BadInput(f"setting {name!r}: {value!r} is no {type(default).__name__}; the default is {default!r}") from None
 
-# %% ../nbs/12d_settings.ipynb #48e37d32
+# %% ../nbs/12d_settings.ipynb #da9dcd1f
 CHOICES = {"stage": STAGES, "head": ("linear", "mlp"), "pool": ("cls", "mean", "both"), "precision": ("bf16", "fp32"),
            "report_to": ("none", "wandb", "tensorboard")}
-POSITIVE = {"image_size", "crop", "epochs", "batch_size", "lr", "head_lr", "layer_decay", "clip"}  # other numbers may be 0
+POSITIVE = {"image_size", "crop", "epochs", "batch_size", "lr", "head_lr", "layer_decay", "clip", "views"}  # other numbers may be 0
 SHARES = {"crop", "layer_decay"}  # at most 1
 BELOW_1 = {"warmup", "dropout", "drop_path", "shift", "brightness"}
 
@@ -91,12 +92,14 @@ def check(
         raise BadInput(f"setting {name!r}: {value!r} is not one of {', '.join(CHOICES[name])}")
     if type(value) in (int, float) and not (isfinite(value) and value >= 0):
         raise BadInput(f"setting {name!r}: {value!r} must be a number from 0 up")
+    if name == "views" and value > 8:
+        raise BadInput(f"setting 'views': a square has 8 symmetries, not {value}")
     if name in POSITIVE and value == 0:
         raise BadInput(f"setting {name!r}: must be above 0")
     if name in SHARES and value > 1 or name in BELOW_1 and value >= 1:
         raise BadInput(f"setting {name!r}: {value!r} is more than a share can be; choose one {'up to' if name in SHARES else 'below'} 1")
 
-# %% ../nbs/12d_settings.ipynb #33cb48f2
+# %% ../nbs/12d_settings.ipynb #0a55f57c
 def make_settings(
     **values,  # any fields of `TrainSettings`
 ) -> TrainSettings:
@@ -110,7 +113,7 @@ def make_settings(
         check(name, value)
     return TrainSettings(**values)
 
-# %% ../nbs/12d_settings.ipynb #5e809049
+# %% ../nbs/12d_settings.ipynb #d1974672
 def load_settings(
     path: str | Path | None = None,  # a YAML file of names and values
     **overrides,  # these win over the file

@@ -6,7 +6,7 @@
 __all__ = ['SHARD', 'INDEX', 'SPLITS', 'checked_bytes', 'write_shard', 'write_store', 'Pictures', 'Store', 'GalaxyDataset',
            'simulated_store']
 
-# %% ../nbs/06_store.ipynb #d9aea4a8
+# %% ../nbs/06_store.ipynb #aaea79ed
 import mmap
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from .schema import GZ2, Schema
 from .select import split as hash_split
 from .simulate import simulate
 
-# %% ../nbs/06_store.ipynb #506af7a5
+# %% ../nbs/06_store.ipynb #ecc1f6ab
 def checked_bytes(
     name: str,  # what to call the picture in an error
     path: str | None,  # its file
@@ -39,7 +39,7 @@ def checked_bytes(
     decode(data, str(path))
     return data
 
-# %% ../nbs/06_store.ipynb #3dea4596
+# %% ../nbs/06_store.ipynb #5326cffa
 def write_shard(
     path: Path,  # the file to write
     rows: pd.DataFrame,  # part of a galaxy table
@@ -59,7 +59,7 @@ def write_shard(
             start += len(picture)
     return np.array(places, dtype=np.int64).reshape(-1, 2)
 
-# %% ../nbs/06_store.ipynb #b4061434
+# %% ../nbs/06_store.ipynb #0b5675a4
 SHARD, INDEX = "shard-{:05d}.parquet", "index.parquet"
 
 def _record(path, **more):
@@ -78,7 +78,7 @@ def _collect(rows, images, report):
     report.ok += len(good)
     return good, pictures
 
-# %% ../nbs/06_store.ipynb #b7bbc870
+# %% ../nbs/06_store.ipynb #05d09f70
 def _write_shards(partial, table, images, shard_size, report):
     """All shards of a store; returns where each picture is, and the shards' names, rows and checksums."""
     places, shards = [], []
@@ -94,7 +94,7 @@ def _write_shards(partial, table, images, shard_size, report):
                 shards.append(_record(partial / file, rows=len(good)))
     return places, shards
 
-# %% ../nbs/06_store.ipynb #27c2c254
+# %% ../nbs/06_store.ipynb #a219609c
 def write_store(
     table: pd.DataFrame,  # galaxy table
     out: str | Path,  # folder to make; it must not exist, or be empty
@@ -125,7 +125,7 @@ def write_store(
             "fingerprint": sha256_of(schema.fingerprint, *(shard["sha256"] for shard in shards))[:16]})
     return report
 
-# %% ../nbs/06_store.ipynb #b3d54034
+# %% ../nbs/06_store.ipynb #9feb211f
 SPLITS = ("train", "val", "test")
 
 def _splits(table, split):
@@ -136,7 +136,7 @@ def _splits(table, split):
         raise BadInput(f"a split must give one of {', '.join(SPLITS)} for each of the {len(table)} galaxies")
     return values
 
-# %% ../nbs/06_store.ipynb #4c589b22
+# %% ../nbs/06_store.ipynb #5bb92461
 def _read_header(path, schema):
     """What `store.json` says, after checking that it is a store, and one of the schema that is expected."""
     if not path.is_dir():
@@ -153,7 +153,7 @@ def _read_header(path, schema):
             raise BadInput(f"{path / part['file']}: is missing or has been cut off; copy the store again or make it anew")
     return header, found
 
-# %% ../nbs/06_store.ipynb #19c0a78c
+# %% ../nbs/06_store.ipynb #0eeb1995
 class Pictures:
     """The pictures of a store, by number."""
 
@@ -183,7 +183,11 @@ class Pictures:
         """The picture of galaxy number `i`: (H, W, 3) uint8."""
         return decode(self.jpeg(i), f"{self.path} image {i}")
 
-# %% ../nbs/06_store.ipynb #8e7747d9
+    def verify(self):
+        """Read every byte and compare it with what was written; returns the store itself."""
+        return _verify(self)
+
+# %% ../nbs/06_store.ipynb #85f270fc
 class Store(Pictures):
     """Galaxies with their pictures and votes, read from a folder that `write_store` made."""
 
@@ -217,11 +221,7 @@ class Store(Pictures):
         """Numbers of the galaxies in a split ("train", "val", "test"), or of those with the ids in a list."""
         return _find(self, which)
 
-    def verify(self) -> "Store":
-        """Read every byte and compare it with what was written."""
-        return _verify(self)
-
-# %% ../nbs/06_store.ipynb #b0996643
+# %% ../nbs/06_store.ipynb #fd98c443
 def _find(store, which):
     if not isinstance(which, str):
         places = pd.Index(store.ids).get_indexer(list(which))
@@ -235,14 +235,14 @@ def _find(store, which):
         raise BadInput(f"{store.path}: was packed without a split; pack it with one, or give a list of ids")
     return np.flatnonzero(store.split == which)
 
-# %% ../nbs/06_store.ipynb #e4dac399
+# %% ../nbs/06_store.ipynb #7ba5f519
 def _verify(store):
-    for part in tqdm([*store.header["shards"], store.header["index"]], "verify", disable=len(store) < 20_000):
+    for part in tqdm([*store.header["shards"], store.header["index"]], "verify", disable=store.header["galaxies"] < 20_000):
         if sha256_file(store.path / part["file"]) != part["sha256"]:
             raise BadInput(f"{store.path / part['file']}: has changed since it was written; copy it again or make the store anew")
     return store
 
-# %% ../nbs/06_store.ipynb #819a7a4f
+# %% ../nbs/06_store.ipynb #8976477e
 class GalaxyDataset(torch.utils.data.Dataset):
     """Pictures and vote fractions of some galaxies of a store, at the size that a network wants."""
 
@@ -273,7 +273,7 @@ class GalaxyDataset(torch.utils.data.Dataset):
     def __getitem__(self, item: int) -> dict:
         return self.__getitems__([item])[0]
 
-# %% ../nbs/06_store.ipynb #b9f1d96d
+# %% ../nbs/06_store.ipynb #b1b83a41
 def simulated_store(
     out: str | Path,  # folder to make
     n: int = 200,  # how many galaxies

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SURVEYS', 'Survey', 'sky_noise', 'waves', 'blur', 'interpolation', 'picture_noise', 'expose', 'colours']
 
-# %% ../nbs/03a_survey.ipynb #31e0209b
+# %% ../nbs/03a_survey.ipynb #99a588c5
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.visualization import make_lupton_rgb
 from scipy import fft
 
-# %% ../nbs/03a_survey.ipynb #9eb37520
+# %% ../nbs/03a_survey.ipynb #442e176c
 @dataclass(frozen=True)
 class Survey:
     """What a picture from a survey depends on, apart from the galaxy; triples run from the blue band to the red."""
@@ -30,7 +30,7 @@ class Survey:
     shrink: float = 1.0  # apparent size of the survey's galaxies relative to those of SDSS
     dim: float = 0.0  # how much fainter their surface is, magnitudes per square arcsec
 
-# %% ../nbs/03a_survey.ipynb #7d7ccfad
+# %% ../nbs/03a_survey.ipynb #bde5a4e3
 SURVEYS = {survey.name: survey for survey in (
     Survey("sdss", ("g", "r", "i"), 0.396, psf=(1.50, 1.43, 1.35), depth=(23.3, 23.1, 22.3),
            tint=(1.0, 0.0, -0.36), gain=(1.63, 1.13, 1.0), stretch=0.75, softening=8.0, clipped=True),
@@ -40,7 +40,7 @@ SURVEYS = {survey.name: survey for survey in (
            tint=(1.3, 0.2, -0.4), gain=(2.2, 1.2, 1.0), stretch=2.5e-3, softening=8.0, shrink=0.12, dim=1.2),
 )}
 
-# %% ../nbs/03a_survey.ipynb #69c10188
+# %% ../nbs/03a_survey.ipynb #36e21028
 def sky_noise(
     survey: Survey,
 ) -> np.ndarray:  # (3,) standard deviation in one detector pixel, nanomaggies
@@ -49,7 +49,7 @@ def sky_noise(
     pixels = 4 * np.pi * (np.array(survey.psf) / 2.3548) ** 2 / survey.pixel_scale**2
     return faintest / 5 / np.sqrt(pixels)
 
-# %% ../nbs/03a_survey.ipynb #786dbe0c
+# %% ../nbs/03a_survey.ipynb #10c65dc2
 def waves(
     size: int,  # side of a picture, pixels
 ) -> np.ndarray:  # (size, size // 2 + 1) float32
@@ -63,7 +63,7 @@ def blur(
     """What turbulent air leaves of the contrast of each wave."""
     return np.exp(np.float32(-3.44) * (np.asarray(width, np.float32) / np.float32(0.976) * f) ** np.float32(5 / 3))
 
-# %% ../nbs/03a_survey.ipynb #09c3e92e
+# %% ../nbs/03a_survey.ipynb #32dfe901
 def interpolation(
     size: int,  # side of a picture, pixels
     ratio: np.ndarray,  # (n,) detector pixel over picture pixel
@@ -74,7 +74,7 @@ def interpolation(
         return (np.sinc(cycles) ** 2 * (np.abs(cycles) < 1)).astype(np.float32)
     return along(fft.fftfreq(size))[:, :, None] * along(fft.rfftfreq(size))[:, None, :]
 
-# %% ../nbs/03a_survey.ipynb #6e21470a
+# %% ../nbs/03a_survey.ipynb #f0566213
 def picture_noise(
     survey: Survey,
 ) -> tuple[np.ndarray, np.ndarray]:  # (3,) standard deviation and (3,) mean of the empty sky, nanomaggies in a detector pixel
@@ -82,7 +82,7 @@ def picture_noise(
     sigma, half = sky_noise(survey).astype(np.float32), np.float32(1 / (2 * np.pi))
     return (sigma * np.sqrt(0.5 - half), sigma * np.sqrt(half)) if survey.clipped else (sigma, 0 * sigma)
 
-# %% ../nbs/03a_survey.ipynb #e2e4fe78
+# %% ../nbs/03a_survey.ipynb #7644a96d
 def expose(
     sky: np.ndarray,  # (n, 3, S, S) float32, surface brightness blue to red, nanomaggies per square arcsec
     scale: np.ndarray,  # (n,) side of a picture's pixel, arcsec
@@ -103,7 +103,7 @@ def expose(
     seen *= softened[:, None]
     return fft.irfft2(seen, s=(size, size), overwrite_x=True) + level[:, None, None]
 
-# %% ../nbs/03a_survey.ipynb #33c793eb
+# %% ../nbs/03a_survey.ipynb #8adb29ea
 def colours(
     seen: np.ndarray,  # (n, 3, H, W) blue to red, nanomaggies in a detector pixel
     survey: Survey,

@@ -6,7 +6,7 @@
 __all__ = ['PENALTIES', 'MARGIN', 'FREE', 'FIT', 'FeatureDataset', 'encode_split', 'fit_head', 'fit_lbfgs', 'fit_probe',
            'fit_full', 'make_model', 'open_run', 'check_splits', 'predict_split', 'finish', 'train', 'train_stages']
 
-# %% ../nbs/13_train.ipynb #a0064e79
+# %% ../nbs/13_train.ipynb #d077d516
 import copy
 import shutil
 import time
@@ -28,7 +28,7 @@ from .select import write_ids
 from .settings import TrainSettings
 from .store import GalaxyDataset, Store
 
-# %% ../nbs/13_train.ipynb #6ce8b9d5
+# %% ../nbs/13_train.ipynb #deb93501
 class FeatureDataset(Dataset):
     """Features of galaxies in several views, with the fractions."""
 
@@ -54,7 +54,7 @@ def encode_split(
     features = encode(model, store, indices, views=views, precision=precision)
     return FeatureDataset(torch.as_tensor(features.values), *(torch.as_tensor(values[indices]) for values in (store.fractions, store.weights)))
 
-# %% ../nbs/13_train.ipynb #c468dbaa
+# %% ../nbs/13_train.ipynb #592c5465
 def fit_head(
     model: GalaxyModel,  # its head is changed in place
     store: Store,
@@ -62,12 +62,12 @@ def fit_head(
     out: Path,  # the run folder
 ) -> list[dict]:  # the history
     """Train the head on cached features."""
-    data = {split: encode_split(model, store, split, settings.precision) for split in ("train", "val")}
+    data = {split: encode_split(model, store, split, settings.precision, views) for split, views in (("train", settings.views), ("val", 1))}
     head = FeatureHead(model)
     groups = [{"params": list(head.parameters()), "lr": settings.head_lr, "weight_decay": settings.weight_decay}]
     return run_trainer(make_trainer(FeatureTrainer, head, groups, data, store.schema, settings, out), out)
 
-# %% ../nbs/13_train.ipynb #bb0e1ad9
+# %% ../nbs/13_train.ipynb #ec2665ab
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # weights of the sum of the squared weights
 
 
@@ -91,7 +91,7 @@ def fit_lbfgs(
 
     optimizer.step(closure)
 
-# %% ../nbs/13_train.ipynb #d6c807e0
+# %% ../nbs/13_train.ipynb #018dd6c0
 def fit_probe(
     model: GalaxyModel,  # its head is changed in place
     store: Store,
@@ -112,7 +112,7 @@ def fit_probe(
     write_history(rows, out / "history.csv")
     return rows
 
-# %% ../nbs/13_train.ipynb #5d6b65ff
+# %% ../nbs/13_train.ipynb #5ef5cf86
 MARGIN = 1.25  # side of a training image in sides of the crop
 
 
@@ -129,7 +129,7 @@ def fit_full(
     groups = parameter_groups(model, s.lr, s.head_lr, s.layer_decay, s.weight_decay)
     return run_trainer(make_trainer(ImageTrainer, model, groups, data, store.schema, s, out), out)
 
-# %% ../nbs/13_train.ipynb #9254c5bc
+# %% ../nbs/13_train.ipynb #1136f692
 def make_model(
     store: Store,  # whose questions the model answers
     settings: TrainSettings,
@@ -151,7 +151,7 @@ def make_model(
             raise BadInput(f"{folder}: its weights do not fit the settings ({reason}); use its backbone, head, pool and blocks") from None
     return model
 
-# %% ../nbs/13_train.ipynb #3f459e18
+# %% ../nbs/13_train.ipynb #50f4f65e
 FREE = ("workers", "report_to", "tta", "store")  # may change when a run goes on
 
 
@@ -175,7 +175,7 @@ def open_run(
     write_json(out / "environment.json", environment())
     write_ids(out / "ids", pd.Series(store.split, index=store.ids))
 
-# %% ../nbs/13_train.ipynb #78e203cd
+# %% ../nbs/13_train.ipynb #068d9238
 def check_splits(
     store: Store,
     stage: str,  # one of `settings.STAGES`
@@ -189,7 +189,7 @@ def check_splits(
         raise BadInput(f"{store.path}: no galaxy is in the splits 'test' and 'val'; prepare the store with one of them")
     return "test" if counts["test"] else "val"
 
-# %% ../nbs/13_train.ipynb #58091ebd
+# %% ../nbs/13_train.ipynb #bbb29c7c
 def predict_split(
     model: GalaxyModel,
     store: Store,
@@ -200,7 +200,7 @@ def predict_split(
     indices = store.indices(split)
     if settings.stage == "full":
         return predict(model, store, indices=indices, tta=settings.tta, precision=settings.precision)
-    features = encode_split(model, store, split, settings.precision, views=8 if settings.tta else 1).features
+    features = encode_split(model, store, split, settings.precision, views=settings.views if settings.tta else 1).features
     return prediction_table([store.ids[i] for i in indices], predict_features(model, features), model)
 
 
@@ -222,7 +222,7 @@ def finish(
         **quick_scores(table[store.schema.columns].to_numpy(), store.fractions[store.indices(split)], store.schema),
         "best": best, "seconds": round(time.time() - began, 1)})
 
-# %% ../nbs/13_train.ipynb #c0db39ae
+# %% ../nbs/13_train.ipynb #84291c3d
 FIT = {"full": fit_full, "head": fit_head, "probe": fit_probe}
 
 
@@ -248,7 +248,7 @@ def train(
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return out
 
-# %% ../nbs/13_train.ipynb #aebba774
+# %% ../nbs/13_train.ipynb #3b6583c2
 def train_stages(
     store_path: str | Path,  # a store with a validation split
     out: str | Path,  # the folder that gets a run folder for each stage

@@ -204,15 +204,15 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(tmp_path, sky)
 def test_random_reads_are_fast_and_need_little_memory(tmp_path):
     store = Store(simulated_store(tmp_path / "store", n=300, size=128))
     order = RNG.integers(0, len(store), 3000)
-    began = time.perf_counter()
+    began = time.process_time()
     for i in order:
         store.jpeg(i)
-    assert 3000 / (time.perf_counter() - began) > 5000
+    assert 3000 / (time.process_time() - began) > 5000
     data = GalaxyDataset(store, size=98, crop=0.8)
-    began = time.perf_counter()
+    began = time.process_time()
     for start in range(0, 320, 32):
         data.__getitems__(order[start : start + 32].tolist())
-    assert 320 / (time.perf_counter() - began) > 300  # a busy machine; alone it is well above 1000
+    assert 320 / (time.process_time() - began) > 1000
 
 
 def test_real_galaxies(kaggle_root, tmp_path):
