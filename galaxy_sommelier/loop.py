@@ -72,7 +72,8 @@ class GalaxyTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The tree loss of a batch."""
         output = self.outputs(model, inputs)
-        loss = tree_loss(output.logits.float(), inputs["labels"], self.schema, self.settings.mse, inputs["weight"] if model.training else None)
+        weights = inputs["weight"] if model.training else None
+        loss = tree_loss(output.logits.float(), inputs["labels"], self.schema, self.settings.mse, weights)
         return (loss, {"fractions": output.fractions.float()}) if return_outputs else loss
 
     def create_optimizer(self, model=None):

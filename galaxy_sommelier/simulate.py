@@ -6,7 +6,7 @@
 __all__ = ['FRAME', 'BANK', 'ODD', 'find_survey', 'as_seen', 'add_field', 'star', 'trail', 'sky_width', 'render',
            'seen_strengths', 'ordered', 'yes_no', 'true_fractions', 'vote', 'vote_table', 'simulate']
 
-# %% ../nbs/04_simulate.ipynb #ecfa5273
+# %% ../nbs/04_simulate.ipynb #bdf67b99
 import os
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from .light import apparent_axis, batch, boxiness, outer_radius, paint, sample_t
 from .schema import GZ2, Schema
 from .survey import SURVEYS, Survey, colours, expose
 
-# %% ../nbs/04_simulate.ipynb #54ea73ef
+# %% ../nbs/04_simulate.ipynb #a6ba2959
 def find_survey(
     name: str,  # one of `SURVEYS`
 ) -> Survey:
@@ -37,7 +37,7 @@ def as_seen(
     fainter = survey.dim - 5 * np.log10(survey.shrink)
     return truth.assign(magnitude=truth.magnitude + fainter, radius=truth.radius * survey.shrink)
 
-# %% ../nbs/04_simulate.ipynb #fe2b419c
+# %% ../nbs/04_simulate.ipynb #5e8040ad
 def add_field(
     sky: np.ndarray,  # (3, S, S) nanomaggies per square arcsec, changed in place
     scale: float,  # side of a pixel, arcsec
@@ -53,7 +53,7 @@ def add_field(
         weight = np.outer([1 - dy, dy], [1 - dx, dx])
         sky[:, int(top):int(top) + 2, int(left):int(left) + 2] += flux[:, None, None] * weight
 
-# %% ../nbs/04_simulate.ipynb #03687f59
+# %% ../nbs/04_simulate.ipynb #2cd3465e
 def star(t, x, y, scale, survey):
     """A star that is too bright: (3, S, S) nanomaggies per square arcsec."""
     x, y = x - 0.15 * t.radius * np.cos(t.phase), y - 0.15 * t.radius * np.sin(t.phase)
@@ -76,7 +76,7 @@ def sky_width(x):
     """Width of a picture, arcsec."""
     return float(x.max() - x.min())
 
-# %% ../nbs/04_simulate.ipynb #e574c544
+# %% ../nbs/04_simulate.ipynb #22bf0eca
 FRAME = 4.24  # width of a picture in outer radii
 BANK = 24  # textures of each kind
 
@@ -96,7 +96,7 @@ def _render_batch(truth, rows, survey, size, pad, banks, seed):
     seen = expose(sky, scale[:, 0, 0], survey, rngs)
     return colours(seen[:, :, pad:pad + size, pad:pad + size], survey)
 
-# %% ../nbs/04_simulate.ipynb #ccceab6a
+# %% ../nbs/04_simulate.ipynb #b51f6b7f
 def render(
     truth: pd.DataFrame,  # from `sample_truth`
     survey: str = "sdss",  # one of `SURVEYS`
@@ -117,7 +117,7 @@ def render(
             out[part] = pictures
     return out
 
-# %% ../nbs/04_simulate.ipynb #be4c46aa
+# %% ../nbs/04_simulate.ipynb #f7ebabe0
 def seen_strengths(
     truth: pd.DataFrame,  # from `sample_truth`
     survey: str = "sdss",  # one of `SURVEYS`
@@ -132,7 +132,7 @@ def seen_strengths(
         edge=sigmoid(truth.inclination, 77, 2.5), boxy=boxiness(truth) * resolved, arc=truth.arc, merger=truth.merger,
         dust=truth.dust * resolved * sigmoid(truth.inclination, 75, 3), irregular=truth.irregular, disturbed=truth.disturbed)
 
-# %% ../nbs/04_simulate.ipynb #11c49733
+# %% ../nbs/04_simulate.ipynb #b2bca0b6
 def ordered(
     x: np.ndarray,  # (n,) the quantity that is judged
     limits: tuple,  # (k,) where one answer gives way to the next, ascending
@@ -146,7 +146,7 @@ def yes_no(p):
     """(n,) -> (n, 2)"""
     return np.stack([p, 1 - p], axis=-1)
 
-# %% ../nbs/04_simulate.ipynb #4d583850
+# %% ../nbs/04_simulate.ipynb #14120a6f
 ODD = ("ring", "arc", "disturbed", "irregular", "other", "merger", "dust")  # strengths behind the answers of "odd-feature", in their order
 
 def _oddity(seen):
@@ -162,7 +162,7 @@ def _arm_counts(truth, seen):
     lost = 0.04 + 0.7 * (1 - clear)
     return np.concatenate([counted / counted.sum(axis=1, keepdims=True) * (1 - lost), lost], axis=1)
 
-# %% ../nbs/04_simulate.ipynb #3b556aff
+# %% ../nbs/04_simulate.ipynb #ea5310f6
 def _first_question(truth, seen):
     """Chances of smooth, featured or disk, artifact: (n, 3)."""
     artifact = 0.01 + 0.95 * sigmoid(truth.artifact, 0.3, 0.06)
@@ -171,7 +171,7 @@ def _first_question(truth, seen):
     featured = sigmoid(evidence, 0, 0.7) * (1 - artifact)
     return np.stack([1 - artifact - featured, featured, artifact], axis=-1)
 
-# %% ../nbs/04_simulate.ipynb #d11b226c
+# %% ../nbs/04_simulate.ipynb #393b2dbc
 def true_fractions(
     truth: pd.DataFrame,  # from `sample_truth`
     survey: str = "sdss",  # whose pictures are judged
@@ -196,7 +196,7 @@ def true_fractions(
     }
     return np.concatenate([said[question.name] for question in GZ2.questions], axis=-1).astype(np.float32)
 
-# %% ../nbs/04_simulate.ipynb #855f0b76
+# %% ../nbs/04_simulate.ipynb #36578fd3
 def vote(
     fractions: np.ndarray,  # (n, answers) conditional probabilities
     volunteers: int | np.ndarray = 44,  # how many judge each galaxy: one number, or (n,)
@@ -213,7 +213,7 @@ def vote(
         votes |= {answer: given[:, i] for i, answer in enumerate(question.columns)}
     return np.stack([votes[answer] for answer in schema.answers], axis=-1)
 
-# %% ../nbs/04_simulate.ipynb #83d900f3
+# %% ../nbs/04_simulate.ipynb #a00d932e
 def vote_table(
     votes: np.ndarray,  # (n, answers) int
     schema: Schema = GZ2,
@@ -229,7 +229,7 @@ def vote_table(
         columns[f"{question.name}_total-votes"] = pd.array(total, dtype="Int64")
     return pd.DataFrame(columns)
 
-# %% ../nbs/04_simulate.ipynb #bc562c04
+# %% ../nbs/04_simulate.ipynb #0291bdf9
 def simulate(
     n: int,  # how many galaxies
     survey: str = "sdss",  # who takes the pictures, one of `SURVEYS`

@@ -52,7 +52,8 @@ def encode_split(
     """The features of a split, from the cache where they are there."""
     indices = store.indices(split)
     features = encode(model, store, indices, views=views, precision=precision)
-    return FeatureDataset(torch.as_tensor(features.values), *(torch.as_tensor(values[indices]) for values in (store.fractions, store.weights)))
+    parts = (features.values, store.fractions[indices], store.weights[indices])
+    return FeatureDataset(*map(torch.as_tensor, parts))
 
 # %% ../nbs/13_train.ipynb #592c5465
 def fit_head(

@@ -66,6 +66,21 @@ def store(kaggle, tmp_path_factory):
     return out
 
 
+def test_reference_ids_weigh_the_other_galaxies_and_leave_the_test_alone(kaggle, tmp_path):
+    ids = pd.read_csv(kaggle / "training_solutions_rev1.csv", dtype=str).GalaxyID
+    for name, some in {"test.csv": ids[:10], "reference.csv": ids[10:25]}.items():
+        some.to_csv(tmp_path / name, index=False)
+    lists = ["--test-ids", tmp_path / "test.csv", "--reference-ids", tmp_path / "reference.csv"]
+    code, output = sommelier("prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store", *lists)
+    assert code == 0, output
+    store = Store(tmp_path / "store")
+    test = store.split == "test"
+    assert np.all(store.weights[test] == 1) and store.weights[~test].std() > 0
+    assert abs(store.weights[~test].mean() - 1) < 1e-6 and store.weights.min() > 0
+    lists[-1] = lists[1]  # a test galaxy may not be in the reference
+    refused("is none of the", "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "no", *lists)
+
+
 @pytest.fixture(scope="module")
 def run(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "baseline"
