@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'KINDS', 'one_line', 'Verbs', 'main', 'values_options', 'out_option', 'existing', 'read_source',
-           'say_images', 'prepare', 'train', 'headline', 'predict', 'check_schema', 'evaluate', 'run', 'runs', 'demo']
+           'say_images', 'reference_weights', 'weighted', 'prepare', 'train', 'headline', 'predict', 'check_schema',
+           'evaluate', 'run', 'runs', 'demo']
 
 # %% ../nbs/33_cli.ipynb #1aaae9ab
 import json
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -98,7 +100,27 @@ def say_images(out: Path, report: dict):
     if len(report["bad"]) > 10:
         click.echo(f"  and {len(report['bad']) - 10} more, named in {out}")
 
-# %% ../nbs/33_cli.ipynb #7e3b2516
+# %% ../nbs/33_cli.ipynb #e19ebfcd
+def reference_weights(galaxies, learning, reference_ids):  # galaxy table, (N,) bool: not in the test split, CSV of ids
+    "How much each galaxy counts in training; the votes of the test galaxies stay unseen."
+    from galaxy_sommelier.select import population_weights, read_ids
+
+    weights = np.ones(len(galaxies))
+    reference = read_ids(reference_ids, among=galaxies.id_str[learning])
+    weights[learning] = population_weights(galaxies[learning], reference)
+    return weights
+
+# %% ../nbs/33_cli.ipynb #8e6e23fb
+def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> pd.DataFrame:  # with a column `weight`
+    "Weights that give the galaxies to learn from the mix of a fair sample; the votes of the test galaxies stay unseen, their weight is 1."
+    from galaxy_sommelier.select import population_weights, read_ids
+
+    learning = (splits != "test").to_numpy()
+    reference = read_ids(reference_ids, among=galaxies.id_str[learning])
+    galaxies.loc[learning, "weight"] = population_weights(galaxies[learning], reference)
+    return galaxies.assign(weight=galaxies.weight.fillna(1.0))
+
+# %% ../nbs/33_cli.ipynb #e82c4d48
 @main.command()
 @click.argument("source", type=click.Choice(["kaggle", "gz2", "table"]))
 @click.option("--root", type=Path, required=True, help="folder of the download")
@@ -125,17 +147,14 @@ def prepare(source, root, out, table, kind, test_ids, reference_ids, val, max_ba
     \b
     sommelier prepare kaggle --root galaxy-zoo --out data/stores/kaggle
     """
-    from galaxy_sommelier.select import population_weights, read_ids, split
+    from galaxy_sommelier.select import read_ids, split
     from galaxy_sommelier.store import write_store
 
     galaxies = read_source(source, root, table, kind)
     chosen = read_ids(test_ids, among=galaxies.id_str) if test_ids else None
-    splits = split(galaxies.id_str, val=val, test=0.0 if chosen is not None else 0.1, seed=seed, test_ids=chosen)
+    splits = split(galaxies.id_str, val=val, test=0.1 if chosen is None else 0.0, seed=seed, test_ids=chosen)
     if reference_ids:
-        learning = (splits != "test").to_numpy()  # the votes of the test galaxies stay unseen
-        reference = read_ids(reference_ids, among=galaxies.id_str[learning])
-        galaxies.loc[learning, "weight"] = population_weights(galaxies[learning], reference)
-        galaxies["weight"] = galaxies.weight.fillna(1.0)
+        galaxies = weighted(galaxies, splits, reference_ids)
     report = write_store(galaxies, out, split=splits, max_bad=max_bad, made_by=f"sommelier prepare {source}")
     say_images(out, report.to_dict())
 
