@@ -141,15 +141,13 @@ def prepare(source, root, out, table, kind, test_ids, reference_ids, val, max_ba
     gz2      gz2_hart16.csv, gz2_filename_mapping.csv, images_gz2/images/<asset_id>.jpg
     table    table.parquet or table.csv with id_str, path and <question>_<answer>_fraction
 
-    Fractions are those of the volunteers who were asked (0 to 1, empty where nobody was). Missing and broken images are
-    left out and named in store.json.
+    Fractions are of the volunteers who were asked (0 to 1). Missing or broken images are left out and named in store.json.
 
     \b
     sommelier prepare kaggle --root galaxy-zoo --out data/stores/kaggle
     """
     from galaxy_sommelier.select import read_ids, split
     from galaxy_sommelier.store import write_store
-
     galaxies = read_source(source, root, table, kind)
     chosen = read_ids(test_ids, among=galaxies.id_str) if test_ids else None
     splits = split(galaxies.id_str, val=val, test=0.1 if chosen is None else 0.0, seed=seed, test_ids=chosen)
