@@ -48,7 +48,7 @@ def affine_maps(
     turn = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], 1)  # (B, 2, 2)
     return torch.cat([turn, 2 * scale * shift * uniform(number, 2, 1)], -1)
 
-# %% ../nbs/12_augment.ipynb #58981a81
+# %% ../nbs/12_augment.ipynb #0c05ad9d
 @dataclass
 class Augment:
     "Random views of galaxies, sharp and normalised."
@@ -61,7 +61,7 @@ class Augment:
         number, device = len(batch), batch.device
         maps = affine_maps(number, self.size / batch.shape[-1], self.crop_zoom, self.shift, generator).to(device)
         grid = F.affine_grid(maps, (number, 3, self.size, self.size), align_corners=False)
-        views = F.grid_sample(batch.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        views = F.grid_sample(batch.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False)
         factor = 1 + self.brightness * (2 * torch.rand(number, 1, 1, 1, generator=generator) - 1)
         return normalise((views * factor.to(device)).clamp(0, 255), mean, std)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'KINDS', 'one_line', 'Verbs', 'main', 'values_options', 'out_option', 'existing', 'read_source',
-           'say_images', 'reference_weights', 'weighted', 'prepare', 'train', 'headline', 'predict', 'check_schema',
+           'say_images', 'weighted', 'prepare', 'show_settings', 'train', 'headline', 'predict', 'check_schema',
            'evaluate', 'run', 'runs', 'demo']
 
 # %% ../nbs/33_cli.ipynb #1aaae9ab
@@ -58,7 +58,7 @@ def out_option(help: str, required: bool = True):
     "The option --out."
     return click.option("--out", type=Path, required=required, help=help)
 
-# %% ../nbs/33_cli.ipynb #2e98d2d1
+# %% ../nbs/33_cli.ipynb #98a78c9c
 def existing(root: Path, *names: str) -> Path:
     "The first of these names that is there under `root`."
     if not root.is_dir():
@@ -84,6 +84,8 @@ def read_source(
     from galaxy_sommelier.catalog import read_hart16, read_kaggle, read_table
 
     path = existing(root, *((table,) if table else TABLES[source]))
+    if kind != "fraction" and source != "gz2":
+        raise BadInput(f"--kind {kind}: only the table of source gz2 has several kinds of fractions; leave --kind out")
     if source == "kaggle":
         return read_kaggle(path, images=existing(root, "images_training_rev1"))
     if source == "gz2":
@@ -100,27 +102,18 @@ def say_images(out: Path, report: dict):
     if len(report["bad"]) > 10:
         click.echo(f"  and {len(report['bad']) - 10} more, named in {out}")
 
-# %% ../nbs/33_cli.ipynb #e19ebfcd
-def reference_weights(galaxies, learning, reference_ids):  # galaxy table, (N,) bool: not in the test split, CSV of ids
-    "How much each galaxy counts in training; the votes of the test galaxies stay unseen."
-    from galaxy_sommelier.select import population_weights, read_ids
-
-    weights = np.ones(len(galaxies))
-    reference = read_ids(reference_ids, among=galaxies.id_str[learning])
-    weights[learning] = population_weights(galaxies[learning], reference)
-    return weights
-
-# %% ../nbs/33_cli.ipynb #8e6e23fb
+# %% ../nbs/33_cli.ipynb #2e122da8
 def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> pd.DataFrame:  # with a column `weight`
-    "Weights that give the galaxies to learn from the mix of a fair sample; the votes of the test galaxies stay unseen, their weight is 1."
+    "Weights that bring the galaxies to learn from towards the mix of a fair sample; the votes of the test galaxies stay unseen."
     from galaxy_sommelier.select import population_weights, read_ids
 
     learning = (splits != "test").to_numpy()
     reference = read_ids(reference_ids, among=galaxies.id_str[learning])
-    galaxies.loc[learning, "weight"] = population_weights(galaxies[learning], reference)
-    return galaxies.assign(weight=galaxies.weight.fillna(1.0))
+    weights = np.ones(len(galaxies))
+    weights[learning] = population_weights(galaxies[learning], reference)
+    return galaxies.assign(weight=weights)
 
-# %% ../nbs/33_cli.ipynb #e82c4d48
+# %% ../nbs/33_cli.ipynb #66f9587e
 @main.command()
 @click.argument("source", type=click.Choice(["kaggle", "gz2", "table"]))
 @click.option("--root", type=Path, required=True, help="folder of the download")
@@ -128,9 +121,9 @@ def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> 
 @click.option("--table", help="name of the table in ROOT where it is not the usual one")
 @click.option("--kind", type=click.Choice(KINDS), default="fraction", help="gz2: which vote fractions")
 @click.option("--test-ids", type=Path, help="CSV with a column of ids: the test split; without it 10 % by hash")
-@click.option("--reference-ids", type=Path, help="CSV of ids of a fair sample of the sky: the others are weighted to its mix in training")
+@click.option("--reference-ids", type=Path, help="CSV of ids of a fair sample: in training the others are weighted towards its mix")
 @click.option("--val", default=0.1, help="share of galaxies in the validation split")
-@click.option("--max-bad", default=0.05, help="share of missing or broken images from which on it fails")
+@click.option("--max-bad", default=0.05, help="largest share of missing or broken images that is accepted")
 @click.option("--seed", default=42, help="of the split by hash")
 def prepare(source, root, out, table, kind, test_ids, reference_ids, val, max_bad, seed):
     """Pack images and votes of a download into a store, split into train, val and test.
@@ -156,9 +149,19 @@ def prepare(source, root, out, table, kind, test_ids, reference_ids, val, max_ba
     report = write_store(galaxies, out, split=splits, max_bad=max_bad, made_by=f"sommelier prepare {source}")
     say_images(out, report.to_dict())
 
-# %% ../nbs/33_cli.ipynb #d793fc3b
+# %% ../nbs/33_cli.ipynb #6c9bbb0c
+def show_settings(context, option, wanted):
+    "Print the settings of training with their defaults and end, as --help does."
+    if wanted:
+        from galaxy_sommelier.settings import describe_settings
+
+        click.echo(describe_settings().to_string())
+        context.exit()
+
+# %% ../nbs/33_cli.ipynb #d65a43f8
 @main.command()
 @click.argument("store", type=Path)
+@click.option("--show", is_flag=True, is_eager=True, expose_value=False, callback=show_settings, help="list all settings and stop")
 @click.option("--stage", type=click.Choice(["baseline", "probe", "head", "full"]), help="what learns, see above  [default: full]")
 @click.option("--backbone", help="`tiny` (small, random), a folder or a hub id  [default: of the settings]")
 @out_option("the run folder  [default: a new one under data/runs]", required=False)
@@ -171,11 +174,11 @@ def train(store, stage, backbone, out, start_from, config, pairs):
     baseline  backbone as it comes, head drawn at random: nothing is learnt
     probe     linear head fitted to convergence on frozen features: the honest baseline
     head      head trained on frozen features (seconds to minutes on a CPU)
-    full      everything is trained, deeper layers more slowly
+    full      everything is trained, the lower a block of the backbone the more slowly
 
     Every field of the settings is a NAME for -p: epochs, batch_size (galaxies), image_size (pixels), crop (share of the
-    frame's side, 0 to 1), lr, head_lr, seed, report_to (none, wandb, tensorboard) and more. Killed and started again with the
-    same --out it goes on from the last checkpoint.
+    frame's side, 0 to 1), lr, head_lr, seed, report_to (none, wandb, tensorboard) and more, listed by --show. Killed and
+    started again with the same --out it goes on from the last checkpoint.
 
     \b
     sommelier train data/stores/kaggle --stage head --backbone facebook/dinov2-small --out data/runs/head
@@ -199,7 +202,7 @@ def headline(metrics: dict):
             constant = f"  constant {metrics[f'{name}_constant']:.4f}" if f"{name}_constant" in metrics else ""
             click.echo(f"{name:26s}{metrics[name]:.4f}{around}{constant}")
 
-# %% ../nbs/33_cli.ipynb #43b8d1b1
+# %% ../nbs/33_cli.ipynb #e30b02ed
 @main.command()
 @click.argument("model", type=Path)
 @click.argument("source", type=Path, metavar="INPUT")
@@ -207,7 +210,7 @@ def headline(metrics: dict):
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="only this split of a store")
 @click.option("--tta/--no-tta", default=True, help="average over the eight turned and mirrored views")
 @click.option("--batch-size", default=64, help="galaxies at once")
-@click.option("--max-bad", default=0.05, help="share of missing or broken images from which on it fails")
+@click.option("--max-bad", default=0.05, help="largest share of missing or broken images that is accepted")
 def predict(model, source, out, split, tta, batch_size, max_bad):
     """Predict vote fractions for INPUT: a store, a folder of images or a galaxy table.
 
@@ -221,7 +224,7 @@ def predict(model, source, out, split, tta, batch_size, max_bad):
     from galaxy_sommelier.predict import predict as predict_all
     from galaxy_sommelier.store import Store
 
-    network = load_model(model / "model" if (model / "model").is_dir() else model)
+    network = load_model(model)
     chosen = Store(source) if (source / "store.json").exists() else source
     if split and not isinstance(chosen, Store):
         raise BadInput(f"{source}: --split {split} needs a store, and this is none; leave --split out")

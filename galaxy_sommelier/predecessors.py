@@ -6,7 +6,7 @@
 __all__ = ['KEY_FEATURES', 'RESULTS', 'pooled_scores', 'expect_zero_filled', 'predecessor', 'key_features', 'results_table',
            'write_results', 'read_results', 'second_predecessor', 'results_text']
 
-# %% ../nbs/19_predecessors.ipynb #a3cdb242
+# %% ../nbs/19_predecessors.ipynb #bad31ad5
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pandas as pd
 from .files import BadInput, atomic_path
 from .metrics import classes_report, mean_r, moments, per_answer, smooth_featured, summarise
 from .schema import GZ2, Schema, kaggle_form
+from .select import CLASSES
 
 # %% ../nbs/19_predecessors.ipynb #0650024c
 def pooled_scores(guess: np.ndarray, target: np.ndarray) -> dict[str, float]:  # both (N, columns), no NaN
@@ -122,13 +123,15 @@ def read_results(path: str | Path) -> pd.DataFrame:
         raise BadInput(f"{path}: the columns are {list(results.columns)}; need {', '.join(RESULTS)}")
     return results
 
-# %% ../nbs/19_predecessors.ipynb #ff182c29
+# %% ../nbs/19_predecessors.ipynb #365013c7
 def second_predecessor(
     results: pd.DataFrame,  # from `results_table` or `read_results`
     missing: int = 0,  # galaxies that were left out because their image is missing or broken
 ) -> dict:  # a `classes_report`, with the predecessor's names in front
     "The second predecessor's accuracy and class accuracies, beside the majority class."
-    report = classes_report(results["answer"].tolist(), results["model_answer"].tolist())
+    answers = {*results["answer"], *results["model_answer"]}
+    known = CLASSES if answers <= {*CLASSES} else (*CLASSES, "none")  # "none": the model sees a star or an artifact
+    report = classes_report(results["answer"].tolist(), results["model_answer"].tolist(), known)
     shares = {row["class"]: f"{100 * row['recall']:.2f}% ({row['correct']}/{row['n']})" for row in report["per_class"] if row["n"]}
     return {
         "total (predecessor)": report["n"], "correct (predecessor)": report["correct"], "accuracy (predecessor)": report["accuracy"],

@@ -7,13 +7,12 @@ __all__ = ['QUIET', 'HEADLINE', 'repository', 'experiments', 'closest', 'find_ex
            'describe', 'value_of', 'read_config', 'merge', 'RunFailed', 'execute', 'run_experiment', 'status',
            'list_runs', 'show_run']
 
-# %% ../nbs/32_runs.ipynb #e25b0990
+# %% ../nbs/32_runs.ipynb #96d6bc7b
 import ast
 import difflib
 import io
 import os
 import tokenize
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -155,7 +154,7 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
         raise RunFailed(f"{where} failed: {error.ename}: {' '.join(error.evalue.split())}") from None
     os.replace(partial, run / "notebook.ipynb")
 
-# %% ../nbs/32_runs.ipynb #37fddcaf
+# %% ../nbs/32_runs.ipynb #ddfe74f4
 def run_experiment(
     name: str,  # experiment or path of a notebook
     params: dict | None = None,  # values that go before those of `config` and the defaults
@@ -171,7 +170,11 @@ def run_experiment(
     run = Path(out or values["out"] or new_run_folder(notebook.stem)).resolve()
     run.mkdir(parents=True, exist_ok=True)
     values["out"] = str(run)
-    write_json(run / "config.json", {"experiment": notebook.stem, **values})
+    ours = {"experiment": notebook.stem, **values}
+    if (run / "config.json").exists() and (theirs := read_json(run / "config.json")) != ours:
+        differing = ", ".join(key for key in ours if theirs.get(key) != ours[key]) or "more parameters"
+        raise BadInput(f"{run}: holds another run (differing in {differing}); choose another folder")
+    write_json(run / "config.json", ours)
     write_json(run / "environment.json", environment())
     execute(notebook, values, run, progress)
     return run
@@ -186,18 +189,18 @@ def status(run: Path) -> str:  # "done", "failed" or "unfinished"
         return "failed" if ended.get("exception") else "done"
     return "done" if (run / "metrics.json").exists() else "unfinished"
 
-# %% ../nbs/32_runs.ipynb #b82f527c
+# %% ../nbs/32_runs.ipynb #fbec3203
 HEADLINE = ("kaggle_rmse", "mean_r", "smooth_featured_accuracy")
 
 
 def list_runs(root=None) -> pd.DataFrame:  # root: folder of run folders; None is data/runs
-    "One row a run, oldest first: when it began, how it ended, its headline numbers."
+    "One row a run, oldest first: when it was last started, how it ended, its headline numbers."
     root = Path(root or data_root() / "runs")
     rows = []
-    for config in [*root.glob("*/config.json"), *root.glob("*/*/config.json")]:
-        run = config.parent
+    configs = [config for deep in ("*", "*/*") for config in root.glob(f"{deep}/config.json") if config.parent.name != "model"]
+    for run in (config.parent for config in configs):
         metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else {}
-        when = datetime.fromtimestamp(config.stat().st_mtime).isoformat(" ", "seconds")
+        when = read_json(run / "environment.json")["time"] if (run / "environment.json").exists() else None
         rows.append({"run": str(run.relative_to(root)), "when": when, "status": status(run)} | {m: metrics.get(m) for m in HEADLINE})
     table = pd.DataFrame(rows, columns=["run", "when", "status", *HEADLINE])
     return table.astype(dict.fromkeys(HEADLINE, float)).sort_values(["when", "run"], ignore_index=True)

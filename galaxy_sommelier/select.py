@@ -227,13 +227,13 @@ def check_disjoint(*sides: Collection[str]) -> None:  # id_str of each side, e.g
     if (twice := twice[twice.duplicated()]).size:
         raise BadInput(f"splits: {twice.iloc[0]} is on more than one side ({twice.nunique()} such galaxies); make the split again")
 
-# %% ../nbs/02_select.ipynb #584e65ac
+# %% ../nbs/02_select.ipynb #535a2c43
 def population_weights(
     table: pd.DataFrame,  # galaxy table
     reference: Collection[str],  # id_str of a fair sample of the population, part of the table
     schema: Schema = GZ2,  # of the fractions
 ) -> np.ndarray:  # (N,) float, mean 1
-    """How much each galaxy must count for the table to have the mix of the reference."""
+    """How much each galaxy must count for the mean votes of the table to come close to those of the reference."""
     inside = table.id_str.isin(set(reference)).to_numpy()
     if not inside.any() or inside.all():
         raise BadInput(f"reference ids: {inside.sum()} of the {len(table)} galaxies are in it; it must hold some of them, and not all")

@@ -53,10 +53,10 @@ def add_field(
         weight = np.outer([1 - dy, dy], [1 - dx, dx])
         sky[:, int(top):int(top) + 2, int(left):int(left) + 2] += flux[:, None, None] * weight
 
-# %% ../nbs/04_simulate.ipynb #2cd3465e
+# %% ../nbs/04_simulate.ipynb #094eb2a1
 def star(t, x, y, scale, survey):
     """A star that is too bright: (3, S, S) nanomaggies per square arcsec."""
-    x, y = x - 0.15 * t.radius * np.cos(t.phase), y - 0.15 * t.radius * np.sin(t.phase)
+    x, y = x - 0.15 * t.radius * np.cos(np.radians(t.phase)), y - 0.15 * t.radius * np.sin(np.radians(t.phase))
     cos, sin = np.cos(np.radians(t.angle)), np.sin(np.radians(t.angle))
     u, v, r, wide = np.abs(x * cos + y * sin), np.abs(y * cos - x * sin), np.hypot(x, y), sky_width(x)
     spikes = sum(np.exp(-along / (0.14 * wide) - 0.5 * (across / (1.2 * scale)) ** 2) for along, across in ((u, v), (v, u)))

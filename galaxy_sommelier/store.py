@@ -273,7 +273,7 @@ class GalaxyDataset(torch.utils.data.Dataset):
     def __getitem__(self, item: int) -> dict:
         return self.__getitems__([item])[0]
 
-# %% ../nbs/06_store.ipynb #b1b83a41
+# %% ../nbs/06_store.ipynb #e3b3aa8a
 def simulated_store(
     out: str | Path,  # folder to make
     n: int = 200,  # how many galaxies
@@ -285,7 +285,9 @@ def simulated_store(
     test: float = 0.2,  # share of galaxies for the test
 ) -> Path:  # the folder
     """Simulate a sky, split it and pack it as a store."""
+    made_by = f"simulated_store(n={n}, survey={survey!r}, size={size}, seed={seed}, volunteers={volunteers}, val={val}, test={test})"
+    if (Path(out) / "store.json").exists() and read_json(Path(out) / "store.json")["made_by"] == made_by:
+        return Path(out)
     table, images = simulate(n, survey, size, seed, volunteers)
-    made_by = f"simulated_store(n={n}, survey={survey!r}, size={size}, seed={seed}, volunteers={volunteers})"
     write_store(table, out, images=images, split=hash_split(table.id_str, val, test, seed), made_by=made_by)
     return Path(out)

@@ -130,7 +130,7 @@ def fit_full(
     groups = parameter_groups(model, s.lr, s.head_lr, s.layer_decay, s.weight_decay)
     return run_trainer(make_trainer(ImageTrainer, model, groups, data, store.schema, s, out), out)
 
-# %% ../nbs/13_train.ipynb #1136f692
+# %% ../nbs/13_train.ipynb #01cd3085
 def make_model(
     store: Store,  # whose questions the model answers
     settings: TrainSettings,
@@ -144,7 +144,7 @@ def make_model(
         model.config.backbone_name = s.backbone_name
     if start_from is not None:
         folder = Path(start_from)
-        weights = load_model(folder / "model" if (folder / "model").is_dir() else folder).state_dict()
+        weights = load_model(folder).state_dict()
         try:
             model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
@@ -152,7 +152,7 @@ def make_model(
             raise BadInput(f"{folder}: its weights do not fit the settings ({reason}); use its backbone, head, pool and blocks") from None
     return model
 
-# %% ../nbs/13_train.ipynb #50f4f65e
+# %% ../nbs/13_train.ipynb #8c8037c5
 FREE = ("workers", "report_to", "tta", "store")  # may change when a run goes on
 
 
@@ -162,7 +162,7 @@ def open_run(
     settings: TrainSettings,
     start_from: Path | None,
 ) -> None:
-    """Make the run folder, or check that it holds this very run; write `config.json` and the ids."""
+    """Make the run folder, or check that it holds this very run; say in `config.json` and `environment.json` what it does."""
     ours = {**asdict(settings), "blocks": list(settings.blocks), "store": str(store.path), "store_fingerprint": store.fingerprint,
             "start_from": start_from and str(start_from)}
     if (out / "config.json").exists():
@@ -171,6 +171,8 @@ def open_run(
         changed = [f"{key} {theirs.get(key)!r}, not {ours[key]!r}" for key in differing]
         if changed:
             raise BadInput(f"{out}: holds another run ({'; '.join(changed)}); choose another folder")
+    if (out / "metrics.json").exists():  # a finished run stays as it is
+        return
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", ours)
     write_json(out / "environment.json", environment())

@@ -3,6 +3,7 @@ import ast
 import filecmp
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
+from galaxy_sommelier.cli import main
+from galaxy_sommelier.runs import find_experiment, merge, read_config, value_of
+from galaxy_sommelier.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -90,3 +95,25 @@ def test_an_experiment_is_parameters_and_calls(notebook):
 def test_readme_is_made_from_the_index(tmp_path):
     shell("make", "readme", f"VENV={sys.prefix}", f"README={tmp_path / 'README.md'}", cwd=ROOT)
     assert (ROOT / "README.md").read_text() == (tmp_path / "README.md").read_text(), "run `make readme`"
+
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for line in re.findall(r"^sommelier (?!--).*$", README, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_readme_names_only_verbs_options_and_parameters_that_exist(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    verb, *words = shlex.split(line, comments=True)[1:]
+    given = main.commands[verb].make_context(verb, words).params
+    values = {name: value_of(value) for name, value in given.get("pairs") or ()}
+    if verb == "train":
+        values = vars(load_settings(given["config"], **values))
+    if verb == "run":
+        values = merge(find_experiment(given["experiment"]), read_config(given["config"]) if given["config"] else {}, values)
+    if "dino" in str(values.get("backbone")) or verb == "train":  # patches of 14 pixels
+        assert values["image_size"] % 14 == 0
+
+
+def test_the_readme_shows_the_verbs_that_a_newcomer_needs():
+    assert {line.split()[1] for line in COMMANDS} >= {"prepare", "train", "predict", "evaluate", "run"}

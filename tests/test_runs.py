@@ -50,8 +50,18 @@ def test_a_run_leaves_its_folder(nap, tmp_path):
     assert sorted(p.name for p in (tmp_path / "runs" / "one").iterdir()) == [
         "config.json", "environment.json", "metrics.json", "notebook.ipynb", "started.json"]
     assert read_json(tmp_path / "runs" / "one" / "config.json")["seconds"] == 0.001
+    (tmp_path / "runs" / "one" / "model").mkdir()
+    (tmp_path / "runs" / "one" / "model" / "config.json").write_text("{}")  # a model is no run of its own
     table = list_runs(tmp_path / "runs")
     assert list(table.status) == ["done"] and list(table.kaggle_rmse) == [0.1]
+
+
+def test_a_folder_holds_one_run(nap, tmp_path):
+    assert sommelier("run", nap, "--out", tmp_path / "one").returncode == 0
+    assert sommelier("run", nap, "--out", tmp_path / "one").returncode == 0  # the same again
+    refused = sommelier("run", nap, "--out", tmp_path / "one", "-p", "seconds", "0.5")
+    assert refused.returncode == 2 and "holds another run (differing in seconds)" in refused.stderr
+    assert read_json(tmp_path / "one" / "config.json")["seconds"] == 0
 
 
 def test_a_failing_cell_gives_1_and_keeps_the_notebook(nap, tmp_path):

@@ -115,6 +115,14 @@ def test_another_run_in_the_folder_is_refused(sky, tmp_path):
         train(sky, tmp_path / "run", make_settings(**{**SMALL, "seed": 4}, stage="baseline"))
 
 
+def test_a_finished_run_stays_as_it_is(sky, tmp_path):
+    settings = make_settings(**SMALL, stage="baseline", tta=False)
+    run = train(sky, tmp_path / "run", settings)
+    left = {path: sha256_file(path) for path in run.rglob("*") if path.is_file()}
+    assert train(sky, run, make_settings(**SMALL, stage="baseline", tta=True)) == run
+    assert {path: sha256_file(path) for path in run.rglob("*") if path.is_file()} == left and run / "environment.json" in left
+
+
 def test_unknown_setting_is_refused(tmp_path):
     (tmp_path / "settings.yaml").write_text("epoch: 3\n")
     with pytest.raises(BadInput, match="did you mean 'epochs'"):
