@@ -6,12 +6,12 @@
 __all__ = ['STAGES', 'FIELDS', 'YES_NO', 'CHOICES', 'POSITIVE', 'SHARES', 'BELOW_1', 'TrainSettings', 'describe_settings',
            'typed', 'check', 'make_settings', 'load_settings']
 
-# %% ../nbs/12d_settings.ipynb #0837f799
+# %% ../nbs/12d_settings.ipynb #f511be4c
 import dataclasses
-import inspect
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 
@@ -57,10 +57,11 @@ class TrainSettings:
     report_to: str = "none"  # "none", "wandb" or "tensorboard"
     seed: int = 42  # of the head, of the order of the galaxies, of their views
 
-# %% ../nbs/12d_settings.ipynb #460e679d
+# %% ../nbs/12d_settings.ipynb #444ecb37
 def describe_settings() -> pd.DataFrame:  # one row a field: default, meaning
     """The fields of `TrainSettings` with their defaults and meanings."""
-    comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(TrainSettings), re.MULTILINE))
+    source = Path(find_spec("galaxy_sommelier.settings").origin).read_text()  # comments are not kept anywhere else
+    comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.MULTILINE))
     rows = {field.name: (repr(field.default), comments[field.name]) for field in dataclasses.fields(TrainSettings)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["default", "meaning"]).rename_axis("setting")
 
