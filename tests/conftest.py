@@ -43,6 +43,12 @@ def stripe82_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def fits_root() -> Path:
+    """cosmos_acs_*/, decals_*/, decam_*/, hst_*/, sdss_*/ with FITS files"""
+    return real("data/fits")
+
+
+@pytest.fixture(scope="session")
 def dino_weights() -> Path:
     """A DINOv2 checkpoint in transformers format."""
     return real("weights/dinov2-small-saliency")
