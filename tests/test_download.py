@@ -1,0 +1,600 @@
+"""A server that misbehaves on purpose, and hostile archives: what is on disk is right, or it is absent and one line says why."""
+import gzip
+import hashlib
+import io
+import queue
+import random
+import re
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from galaxy_sommelier import delivery, download
+from galaxy_sommelier.archive import HARMLESS, unpack
+from galaxy_sommelier.datasets import DATASETS, DataFile, DataSet
+from galaxy_sommelier.download import fetch, read_manifest
+from galaxy_sommelier.files import BadInput
+
+DATA = random.Random(5).randbytes(300_000)
+OTHER = random.Random(6).randbytes(300_000)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Rude(BaseHTTPRequestHandler):
+    """Answers with the page that a test has put under the path; a page is a function of this handler and the number of the visit."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.close_connection = True
+        visit = len(self.server.visits(self.path))
+        self.server.asked.append((self.path, dict(self.headers)))
+        with suppress(ConnectionError):
+            self.server.pages[self.path](self, visit)
+
+    def say(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in ({"Content_Length": len(body), "Connection": "close"} | headers).items():
+            if value is not None:
+                self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    """A rude server: `pages` by path, `asked` remembers the headers of each request."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Rude)
+    server.pages, server.asked = {}, []
+    server.visits = lambda path: [headers for asked, headers in server.asked if asked == path]
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Try again at once, as often as ever."""
+    monkeypatch.setattr(delivery, "RETRY", delivery.RETRY.new(backoff_factor=0, backoff_jitter=0))
+
+
+def polite(data=DATA, tag='"v1"', cut=lambda visit: None, **more):
+    """A page that keeps to the standard, but may break off after `cut` bytes of the body."""
+    def page(self, visit):
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(wanted[1]) if wanted and self.headers.get("If-Range", tag) == tag else 0
+        if start >= len(data):
+            return self.say(416, Content_Range=f"bytes */{len(data)}")
+        rest = data[start:]
+        place = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        self.say(206 if start else 200, rest[:cut(visit)], **{"Content_Length": len(rest), "ETag": tag} | place | more)
+    return page
+
+
+def say(status, body=b"", **headers):
+    return lambda self, visit: self.say(status, body, **headers)
+
+
+def in_turn(*pages):
+    """One page after the other, the last one for ever."""
+    return lambda self, visit: pages[min(visit, len(pages) - 1)](self, visit)
+
+
+def refused(words, server, target, **known):
+    """`fetch` must fail with one line that holds `words`, and leave no file behind."""
+    with pytest.raises(BadInput, match=words) as caught:
+        fetch(f"{server.url}/file", target, **known)
+    line = str(caught.value)
+    assert "\n" not in line and server.url in line and not target.exists()
+    return line
+
+
+# --- a server that misbehaves, and the file comes all the same ---
+
+def test_drops_at_random_bytes(server, tmp_path):
+    cuts = random.Random(1)
+    server.pages["/file"] = polite(cut=lambda visit: cuts.randrange(60_000) if visit < 7 else None)
+    came = fetch(f"{server.url}/file", tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == DATA and came["sha256"] == SHA256 and came["bytes"] == len(DATA)
+    starts = [int(headers.get("Range", "bytes=0-")[6:-1]) for headers in server.visits("/file")]
+    assert len(starts) == 8 and starts == sorted(starts) and starts[-1] > 0
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("patience, waits", [({"Retry_After": 7}, [7, 7]), ({}, [])])
+def test_429(server, tmp_path, monkeypatch, patience, waits):
+    slept = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    busy = say(429, **patience)
+    server.pages["/file"] = in_turn(busy, busy, polite())
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == DATA and slept == waits and len(server.asked) == 3
+
+
+def test_500_three_times_then_200(server, tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(delivery, "RETRY", delivery.RETRY.new(backoff_factor=1, backoff_jitter=1))
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    server.pages["/file"] = in_turn(*[say(500)] * 3, polite())
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == DATA and len(server.asked) == 4
+    assert len(slept) == 2 and 2 <= slept[0] <= 3 and 4 <= slept[1] <= 5  # the first time at once
+
+
+def test_no_range_support_starts_over(server, tmp_path):
+    server.pages["/file"] = in_turn(say(200, DATA[:1000], Content_Length=len(DATA), ETag='"v1"'), say(200, DATA, ETag='"v1"'))
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert "Range" in server.asked[1][1] and (tmp_path / "file").read_bytes() == DATA
+
+
+def test_without_a_name_for_the_version_it_starts_over(server, tmp_path):
+    server.pages["/file"] = polite(ETag='W/"v1"', cut=lambda visit: None if visit else 1000)
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert not any("Range" in headers for headers in server.visits("/file")) and (tmp_path / "file").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("second", [
+    polite(OTHER, tag='"v2"'),
+    say(206, OTHER[1000:], ETag='"v2"', Content_Range=f"bytes 1000-{len(OTHER) - 1}/{len(OTHER)}"),
+    say(206, OTHER[1000:], ETag='"v1"', Content_Range=f"bytes 1000-{len(OTHER)}/{len(OTHER) + 1}"),
+    say(206, OTHER[999:], ETag='"v1"', Content_Range=f"bytes 999-{len(OTHER) - 1}/{len(OTHER)}"),
+    say(206, OTHER[1000:], ETag='"v1"'),
+], ids=["honest", "ignores If-Range", "another length", "another place", "no place"])
+def test_the_file_changes_between_two_parts(server, tmp_path, second):
+    server.pages["/file"] = in_turn(polite(cut=lambda visit: 1000), second, polite(OTHER, tag='"v2"'))
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == OTHER
+
+
+def test_another_address_for_the_same_file(server, tmp_path):
+    server.pages |= {"/old": in_turn(polite(cut=lambda visit: 1000), say(404)), "/new": polite(OTHER)}
+    with pytest.raises(BadInput, match="404"):
+        fetch(f"{server.url}/old", tmp_path / "file")
+    assert (tmp_path / "file.part").stat().st_size == 1000
+    fetch(f"{server.url}/new", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == OTHER
+
+
+def test_416_starts_over(server, tmp_path):
+    server.pages["/file"] = in_turn(polite(cut=lambda visit: 1000), polite(DATA[:500]), polite(DATA[:500]))
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == DATA[:500]
+
+
+def test_slow_drip(server, tmp_path):
+    def drip(self, visit):
+        self.say(200, Content_Length=2000)
+        for n in range(2000):
+            self.wfile.write(DATA[n:n + 1])
+    server.pages["/file"] = drip
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == DATA[:2000]
+
+
+def test_a_stalled_line_is_given_up_and_asked_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(delivery, "TIMEOUT", (30, 2))
+    done = threading.Event()
+
+    def stall(self, visit):
+        polite(cut=lambda visit: 1000)(self, visit)
+        done.wait(60)
+    server.pages["/file"] = in_turn(stall, polite())
+    fetch(f"{server.url}/file", tmp_path / "file")
+    done.set()
+    assert (tmp_path / "file").read_bytes() == DATA and len(server.asked) > 1
+
+
+def chunked(*pieces, end=True):
+    def page(self, visit):
+        self.say(200, Content_Length=None, Transfer_Encoding="chunked")
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n" if end else b"")
+    return page
+
+
+def test_a_body_in_chunks_that_breaks(server, tmp_path):
+    server.pages["/file"] = in_turn(chunked(DATA[:900], end=False), chunked(DATA[:900], DATA[900:]))
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == DATA
+
+
+# --- a server that misbehaves, and there is no file but one line ---
+
+@pytest.mark.parametrize("status, times", [(404, 1), (403, 1), (500, 9), (429, 9)])
+def test_a_status_that_stays(server, tmp_path, status, times):
+    server.pages["/file"] = say(status)
+    refused(f"answers {status}", server, tmp_path / "file")
+    assert len(server.asked) == times and not list(tmp_path.iterdir())
+
+
+def test_redirects(server, tmp_path):
+    server.pages["/file"] = say(302, Location="/file")
+    refused("redirects without end", server, tmp_path / "file")
+    server.pages["/file"] = say(302, Location="/elsewhere?key=secret")
+    server.pages["/elsewhere?key=secret"] = polite(cut=lambda visit: None if visit else 1000)
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == DATA and server.asked[-1][1]["Range"] == "bytes=1000-"
+    server.pages["/elsewhere?key=secret"] = say(403)
+    assert "secret" not in refused("/file: the server answers 403", server, tmp_path / "again")
+
+
+def test_nobody_listens(server, tmp_path):
+    server.shutdown()
+    server.server_close()
+    refused("cannot be reached", server, tmp_path / "file")
+
+
+def test_the_line_always_breaks(server, tmp_path):
+    server.pages["/file"] = polite(cut=lambda visit: 10)
+    refused("broke again and again", server, tmp_path / "file")
+    assert (tmp_path / "file.part").read_bytes() == DATA[:90]  # nine times ten bytes, kept for the next time
+
+
+def test_wrong_length(server, tmp_path):
+    server.pages["/file"] = say(200, DATA[:1000], Content_Length=2000)  # promises more than it has
+    refused("broke again and again", server, tmp_path / "file")
+    server.pages["/file"] = say(200, DATA)  # has another file than we know
+    refused("300,000 bytes in place of 5", server, tmp_path / "file", bytes=5)
+    server.pages["/file"] = chunked(DATA[:1000])
+    refused("1,000 bytes in place of 2,000", server, tmp_path / "file", bytes=2000)
+    server.pages["/file"] = say(200, DATA, Content_Length=1000)  # says less than it sends
+    refused("its sha256 is", server, tmp_path / "file", sha256=SHA256)
+
+
+def test_no_length_at_all(server, tmp_path):
+    server.pages["/file"] = server.pages["/file.gz"] = say(200, gzip.compress(DATA), Content_Length=None)
+    refused("does not say where file ends", server, tmp_path / "file")
+    fetch(f"{server.url}/file.gz", tmp_path / "file.gz")  # a gzip has an end of its own
+    assert gzip.decompress((tmp_path / "file.gz").read_bytes()) == DATA
+
+
+def test_wrong_bytes(server, tmp_path):
+    (tmp_path / "old").write_bytes(b"older")
+    server.pages["/file"] = polite(OTHER)
+    for known in ({"sha256": SHA256}, {"md5": hashlib.md5(DATA).hexdigest()}):
+        refused(f"its {next(iter(known))} is", server, tmp_path / "file", **known)
+        with pytest.raises(BadInput):
+            fetch(f"{server.url}/file", tmp_path / "old", **known)
+    assert (tmp_path / "old").read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_unverified_checksum_is_only_logged(server, tmp_path, caplog):
+    server.pages["/file"] = polite(OTHER)
+    fetch(f"{server.url}/file", tmp_path / "file", sha256=SHA256, verified=False)
+    assert (tmp_path / "file").read_bytes() == OTHER
+    assert [record.levelname for record in caplog.records] == ["WARNING"] and "unverified" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_html_page_with_status_200(server, tmp_path, kind):
+    server.pages["/file"] = say(200, b"\n<!DOCTYPE html><html><title>Sign in</title></html>", Content_Type=kind)
+    for name in ("table.csv", "images.zip", "table.csv.gz", "file"):
+        refused("an HTML page", server, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_truncated_files(server, tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("1.jpg", DATA)
+    whole = {"table.csv.gz": gzip.compress(DATA), "images.zip": buffer.getvalue(), "table.parquet": b"PAR1" + DATA + b"PAR1"}
+    for name, data in whole.items():
+        server.pages["/file"] = say(200, data[:-7])
+        refused("ends early or is damaged", server, tmp_path / name)
+        server.pages["/file"] = say(200, data)
+        fetch(f"{server.url}/file", tmp_path / name)
+        assert (tmp_path / name).read_bytes() == data
+    server.pages["/file"] = say(200, b"")
+    refused("it is empty", server, tmp_path / "file")
+
+
+def test_a_body_that_is_compressed_on_the_way(server, tmp_path):
+    packed = gzip.compress(b"id_str,ra,dec\n")
+    server.pages["/file"] = say(200, packed, Content_Encoding="gzip")
+    refused("compresses table.csv", server, tmp_path / "table.csv")
+    fetch(f"{server.url}/file", tmp_path / "table.csv.gz")
+    assert (tmp_path / "table.csv.gz").read_bytes() == packed
+
+
+def test_a_disk_without_room_is_told_before_a_byte_comes(server, tmp_path, monkeypatch):
+    server.pages["/file"] = polite()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=299_999))
+    with pytest.raises(BadInput, match="300 kB are needed and 300 kB are free; free some space"):
+        fetch(f"{server.url}/file", tmp_path / "file")
+    assert not (tmp_path / "file").exists() and (tmp_path / "file.part").stat().st_size == 0
+
+
+# --- killed ---
+
+START = "import sys; from galaxy_sommelier.download import fetch; fetch(*sys.argv[1:])"
+
+
+def test_killed_at_twenty_random_bytes(server, tmp_path):
+    data, places, victims = random.Random(7).randbytes(8_000_000), random.Random(8), queue.Queue()
+    for n in range(20):
+        place, path, target = places.randrange(len(data) + 1), f"/file{n}", tmp_path / f"file{n}"
+
+        def kill(self, visit, place=place):
+            self.say(200, data[:place], Content_Length=len(data), ETag='"v1"')
+            victims.get().kill()
+        server.pages[path] = in_turn(kill, polite(data))
+        process = subprocess.Popen([sys.executable, "-c", START, server.url + path, str(target)])
+        victims.put(process)
+        assert process.wait(300) == -signal.SIGKILL
+        assert not target.exists()
+        fetch(server.url + path, target)
+        assert target.read_bytes() == data
+    assert sum("Range" in headers for _, headers in server.asked) >= 5
+
+
+def test_killed_again_and_again(server, tmp_path):
+    data, pieces, victims, target = random.Random(9).randbytes(40_000_000), random.Random(10), queue.Queue(), tmp_path / "file"
+
+    def kill(self, visit):
+        polite(data, cut=lambda visit: 5_000_000 + pieces.randrange(5_000_000))(self, visit)
+        victims.get().kill()
+    server.pages["/file"] = in_turn(kill, kill, kill, polite(data))
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", START, f"{server.url}/file", str(target)])
+        victims.put(process)
+        assert process.wait(300) == -signal.SIGKILL and not target.exists()
+    fetch(f"{server.url}/file", target)
+    starts = [int(headers.get("Range", "bytes=0-")[6:-1]) for headers in server.visits("/file")]
+    assert target.read_bytes() == data and starts == sorted(set(starts)) and len(starts) == 4
+
+
+def lesson(server, *names):
+    """A data set of files on the server."""
+    return DataSet("lesson", "Lesson", "files", "nobody", tuple(DataFile(f"{server.url}/{name}", name) for name in names))
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """Adds a data set to the table for the length of a test."""
+    return lambda data: monkeypatch.setitem(DATASETS, data.name, data)
+
+
+CTRL_C = """
+import signal, sys
+from galaxy_sommelier import datasets, download
+signal.signal(signal.SIGINT, signal.default_int_handler)
+files = tuple(datasets.DataFile(sys.argv[1] + name, name[1:]) for name in ("/a", "/b"))
+datasets.DATASETS["lesson"] = datasets.DataSet("lesson", "Lesson", "files", "nobody", files)
+download.download("lesson", sys.argv[2])
+"""
+
+
+def test_ctrl_c_leaves_a_state_that_resumes(server, tmp_path, known):
+    ready, victims = threading.Barrier(2), queue.Queue()
+
+    def interrupt(self, visit):
+        self.say(200, DATA[:100_000], Content_Length=len(DATA), ETag='"v1"')
+        if ready.wait(300) == 0:
+            victims.get().send_signal(signal.SIGINT)
+        for n in range(100_000, len(DATA) - 1):  # a byte at a time, until nobody listens any more
+            self.wfile.write(DATA[n:n + 1])
+        self.rfile.read(1)
+    server.pages |= {"/a": in_turn(interrupt, polite()), "/b": in_turn(interrupt, polite())}
+    process = subprocess.Popen([sys.executable, "-c", CTRL_C, server.url, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    victims.put(process)
+    assert "KeyboardInterrupt" in process.communicate(timeout=300)[1]
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+    known(lesson(server, "a", "b"))
+    assert [path.read_bytes() for path in download.download("lesson", tmp_path)] == [DATA, DATA]
+    assert all("Range" in server.visits(path)[-1] for path in ("/a", "/b"))
+
+
+# --- data sets ---
+
+def test_a_data_set_comes_once(server, tmp_path, known):
+    known(lesson(server, "a", "b", "c", "d", "e", "f"))
+    server.pages |= {f"/{name}": polite(DATA[:1000] + name.encode()) for name in "abcdef"}
+    paths = download.download("lesson", tmp_path)
+    assert [path.read_bytes()[-1:] for path in paths] == [b"a", b"b", b"c", b"d", b"e", b"f"] and len(server.asked) == 6
+    manifest = read_manifest(tmp_path)
+    assert sorted(manifest) == list("abcdef") and all(came["bytes"] == 1001 for came in manifest.values())
+    assert manifest["a"]["sha256"] == hashlib.sha256(DATA[:1000] + b"a").hexdigest() and manifest["a"]["url"] == f"{server.url}/a"
+    (tmp_path / "b").write_bytes(b"short")
+    (tmp_path / "c").unlink()
+    assert download.download("lesson", tmp_path) == paths and len(server.asked) == 8
+    assert (tmp_path / "b").read_bytes()[-1:] == b"b"
+
+
+def test_one_missing_file_does_not_stop_the_others(server, tmp_path, known):
+    known(lesson(server, "a", "b", "c"))
+    server.pages |= {"/a": polite(), "/b": say(404), "/c": polite()}
+    with pytest.raises(BadInput, match="1 of 3 files did not come .*/b: the server answers 404") as caught:
+        download.download("lesson", tmp_path)
+    assert "\n" not in str(caught.value) and sorted(read_manifest(tmp_path)) == ["a", "c"] and not (tmp_path / "b").exists()
+
+
+def test_limit_and_archives(server, tmp_path, known):
+    known(lesson(server, "table.csv.gz", "images_gz2.zip", "never"))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("images/1.jpg", DATA)
+        archive.writestr("__MACOSX/images/._1.jpg", b"junk")
+    server.pages |= {"/table.csv.gz": polite(gzip.compress(DATA)), "/images_gz2.zip": polite(buffer.getvalue())}
+    paths = download.download("lesson", tmp_path, limit=2)
+    assert [path.name for path in paths] == ["table.csv.gz", "images_gz2"]
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")] == ["images_gz2/images/1.jpg"]
+
+
+def test_two_downloads_do_not_share_a_folder(server, tmp_path, known):
+    known(lesson(server, "a"))
+    with download.alone(tmp_path), pytest.raises(BadInput, match="another download is at work"):
+        download.download("lesson", tmp_path)
+    assert not server.asked
+
+
+def test_room_for_all_is_asked_first(server, tmp_path, known, monkeypatch):
+    known(DataSet("lesson", "Lesson", "a zip", "nobody", (DataFile(f"{server.url}/a.zip", "a.zip", about=1e9),)))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1_500_000_000))
+    with pytest.raises(BadInput, match="2 GB are needed and 1.5 GB are free"):
+        download.download("lesson", tmp_path)
+    assert not server.asked
+
+
+@pytest.mark.parametrize("name, client", [("gz2-kaggle", "kagglehub"), ("kaggle-challenge", "kagglehub"), ("hub-gz2", "huggingface_hub")])
+def test_other_clients(tmp_path, monkeypatch, name, client):
+    monkeypatch.setitem(sys.modules, client, None)  # as if it were not installed
+    with pytest.raises(BadInput, match=f"needs the package {client}; install it with `pip install {client}`"):
+        download.download(name, tmp_path)
+
+    def fetched(*handle, **options):
+        with zipfile.ZipFile(tmp_path / "images_training_rev1.zip", "w") as archive:
+            archive.writestr("images_training_rev1/100008.jpg", DATA)
+        return str(tmp_path)
+
+    def broken(*handle, **options):
+        raise RuntimeError("401\nUnauthorized")
+    both = {"dataset_download": fetched, "competition_download": fetched, "snapshot_download": fetched}
+    monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
+    monkeypatch.setitem(sys.modules, client, SimpleNamespace(**both))
+    assert download.download(name, tmp_path) == [tmp_path, tmp_path / "images_training_rev1"]
+    assert (tmp_path / "images_training_rev1" / "100008.jpg").read_bytes() == DATA
+    monkeypatch.setitem(sys.modules, client, SimpleNamespace(**dict.fromkeys(both, broken)))
+    with pytest.raises(BadInput, match="did not come .401 Unauthorized."):
+        download.download(name, tmp_path)
+    monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
+
+
+def test_it_waits_for_no_heavy_library():
+    code = "import sys, galaxy_sommelier.download; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_the_verb(server, tmp_path, known):
+    from click.testing import CliRunner
+
+    from galaxy_sommelier.cli import main
+
+    def sommelier(*words):
+        result = CliRunner().invoke(main, ["download", *map(str, words)])
+        return result.exit_code, result.output
+    code, text = sommelier("--list")
+    assert code == 0 and all(name in text for name in DATASETS) and "CC-BY-NC-SA-4.0" in text and "3.41 GB" in text
+    known(lesson(server, "a", "b"))
+    server.pages["/a"] = polite()
+    code, text = sommelier("lesson", "--list")
+    assert code == 0 and "licence  not stated" in text and not server.asked
+    code, text = sommelier("lesson", "--root", tmp_path, "--limit", 1)
+    assert code == 0 and text.splitlines()[-1] == str(tmp_path / "a") and (tmp_path / "a").read_bytes() == DATA
+    server.pages["/b"] = say(404)
+    code, text = sommelier("lesson", "--root", tmp_path)
+    assert code == 2 and text.splitlines()[-1].startswith("sommelier: ") and "404" in text.splitlines()[-1]
+    code, text = sommelier("gz2-image")
+    assert code == 2 and text == "sommelier: gz2-image: no such data set; did you mean 'gz2-images'?\n"
+
+
+# --- archives ---
+
+def a_zip(path, members):
+    """A zip of (name, content), content bytes or the Unix mode of something that is no file."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (content if isinstance(content, int) else stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, "/etc" if isinstance(content, int) else content)
+    return path
+
+
+def a_tar(path, members):
+    """A compressed tar of (name, content), content bytes or a type of tar member that is no file."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(content, int):
+                info.type, info.linkname = {stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFREG: tarfile.LNKTYPE,
+                                            stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE}[content], "/etc"
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+GOOD = ("images/1.jpg", b"one")
+HOSTILE = {
+    "climbs": (("../evil", b"x"), "outside"),
+    "climbs inside": (("images/../../evil", b"x"), "outside"),
+    "root": (("/tmp/evil", b"x"), "outside"),
+    "windows": (("C:\\evil", b"x"), "outside"),
+    "windows climbs": (("..\\evil", b"x"), "outside"),
+    "link": (("images/link", stat.S_IFLNK | 0), "is a link"),
+    "pipe": (("images/pipe", stat.S_IFIFO | 0), "is a device"),
+    "device": (("images/device", stat.S_IFCHR | 0), "is a device"),
+    "twice": (("./images/1.jpg", b"two"), "is there twice"),
+    "file as a folder": (("images/1.jpg/2.jpg", b"two"), "is there twice"),
+    "folder as a file": (("images", b"two"), "is there twice"),
+    "bomb": (("zeros", bytes(HARMLESS + 1)), "far more than its packed size"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("make", [a_zip, a_tar])
+def test_a_hostile_member_spoils_the_archive(tmp_path, make, case):
+    member, reason = HOSTILE[case]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    archive = make(folder / "archive", [GOOD, member])
+    with pytest.raises(BadInput, match=reason) as caught:
+        unpack(archive, folder / "out")
+    assert "\n" not in str(caught.value) and str(archive) in str(caught.value)
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder", "archive"]
+
+
+def test_a_hard_link_in_a_tar(tmp_path):
+    with pytest.raises(BadInput, match="is a link"):
+        unpack(a_tar(tmp_path / "archive", [GOOD, ("images/2.jpg", stat.S_IFREG)]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bomb_of_many_small_members(tmp_path):
+    members = [(f"{n}.fits", bytes(2_000_000)) for n in range(HARMLESS // 2_000_000 + 1)]
+    with pytest.raises(BadInput, match="far more than its packed size"):
+        unpack(a_zip(tmp_path / "archive", members), tmp_path / "out")
+    with gzip.open(tmp_path / "zeros.fits.gz", "wb") as file:
+        file.write(bytes(HARMLESS + 1))
+    with pytest.raises(BadInput, match="far more than its packed size"):
+        unpack(tmp_path / "zeros.fits.gz", tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["archive", "zeros.fits.gz"]
+
+
+def test_a_hundred_thousand_members(tmp_path):
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for n in range(100_000):  # one in a hundred is a file, the others are shadows from a Mac
+            archive.writestr(f"{n % 7}/{n}.jpg" if n % 100 == 0 else f"__MACOSX/{n % 7}/._{n}.jpg", b"x")
+    with pytest.raises(BadInput, match="more than 50,000 members"):
+        unpack(tmp_path / "many.zip", tmp_path / "out", max_count=50_000)
+    assert [p.name for p in tmp_path.iterdir()] == ["many.zip"]
+    out = unpack(tmp_path / "many.zip", tmp_path / "out")
+    assert sum(p.is_file() for p in out.rglob("*")) == 1000
+
+
+@pytest.mark.parametrize("make", [a_zip, a_tar])
+def test_a_damaged_archive_is_named(tmp_path, make):
+    data = make(tmp_path / "whole", [(f"{n}.jpg", DATA[:50_000]) for n in range(4)]).read_bytes()
+    flipped = data[:len(data) // 2] + bytes([data[len(data) // 2] ^ 255]) + data[len(data) // 2 + 1:]
+    for name, content in {"half": data[:len(data) // 2], "cut": data[:-10], "flipped": flipped, "text": b"not found", "empty": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput, match="ends early|damaged") as caught:
+            unpack(tmp_path / name, tmp_path / "out")
+        assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+    with pytest.raises(BadInput, match="no such file"):
+        unpack(tmp_path / "nowhere.zip", tmp_path / "out")
