@@ -7,7 +7,7 @@ __all__ = ['RADII', 'MANIFEST', 'IMAGES', 'GIVE_UP', 'REPORT', 'COLUMNS', 'LIMIT
            'now', 'one_cutout', 'finished', 'sort_out', 'ask_for', 'report_of', 'write_table', 'begin', 'collect',
            'fetch_cutouts', 'read_galaxies']
 
-# %% ../nbs/05b_cutouts.ipynb #969dc554
+# %% ../nbs/05b_cutouts.ipynb #025c5199
 import hashlib
 import json
 import re
@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .blank import Absent
-from .catalog import check_ids
+from .checks import check_ids
 from .download import alone
 from .files import BadInput, atomic_path, remove, writing
 from .image import BadImage, ImageReport

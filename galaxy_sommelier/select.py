@@ -7,7 +7,7 @@ __all__ = ['CLASSES', 'PATHS', 'DISK', 'FACE_ON', 'CLEAN', 'PRESETS', 'PREFIXES'
            'votes_on', 'by_thresholds', 'by_predecessor', 'label', 'select', 'counts', 'top', 'link', 'class_folders',
            'split', 'write_ids', 'read_ids', 'check_disjoint', 'population_weights']
 
-# %% ../nbs/02_select.ipynb #0b6502fa
+# %% ../nbs/02_select.ipynb #a58cd6ca
 import os
 import shutil
 from collections.abc import Collection, Iterable
@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
-from .catalog import fractions_of, need, read_csv, scaled
+from .catalog import fractions_of, need, read_rows, scaled
 from .files import BadInput, atomic_path, sha256_of
 from .schema import GZ2, Schema, kaggle_form
 
@@ -194,7 +194,7 @@ def split(
         raise BadInput(f"test ids: none of {len(test_ids)} is among the {len(ids)} galaxies; such as {', '.join(ids[:2])}")
     return pd.Series(np.select([is_test, chance < val], ["test", "val"], "train"), ids)
 
-# %% ../nbs/02_select.ipynb #3c755fd7
+# %% ../nbs/02_select.ipynb #4811f877
 def write_ids(
     folder: str | Path,  # receives train.csv, val.csv and test.csv
     splits: pd.Series,  # from `split`
@@ -213,7 +213,7 @@ def read_ids(
     among: Collection[str] | None = None,  # id_str of all galaxies; others are refused
 ) -> list[str]:  # id_str
     """The ids of a list of galaxies."""
-    table = read_csv(csv, "id_str", *PREFIXES)
+    table = read_rows(csv, "id_str", *PREFIXES)
     prefix = next((prefix for column, prefix in ({"id_str": ""} | PREFIXES).items() if column in table))
     ids = (prefix + table["id"]).tolist()
     if among is not None and (unknown := sorted(set(ids) - set(among))):

@@ -6,8 +6,10 @@
 __all__ = ['SHARD', 'INDEX', 'SPLITS', 'checked_bytes', 'write_shard', 'write_store', 'Pictures', 'Store', 'GalaxyDataset',
            'simulated_store']
 
-# %% ../nbs/06_store.ipynb #aaea79ed
+# %% ../nbs/06_store.ipynb #4147e06e
 import mmap
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,42 +61,99 @@ def write_shard(
             start += len(picture)
     return np.array(places, dtype=np.int64).reshape(-1, 2)
 
-# %% ../nbs/06_store.ipynb #0b5675a4
-SHARD, INDEX = "shard-{:05d}.parquet", "index.parquet"
+# %% ../nbs/06_store.ipynb #6d452003
+def _checked(name, path, pixels):
+    """The bytes of a picture, or the reason why there are none."""
+    try:
+        return checked_bytes(name, path, pixels)
+    except BadImage as error:
+        return error.reason
+
+def _collect(rows, images, pool):
+    """Which rows of a table have a good picture, these pictures, and the reasons of the others by id."""
+    paths = rows.path if "path" in rows else [None] * len(rows)
+    pixels = [None] * len(rows) if images is None else (images[row] for row in rows.index)
+    made = list(pool.map(_checked, rows.id_str, paths, pixels))
+    good = np.array([isinstance(one, bytes) for one in made], dtype=bool)
+    bad = {name: one for name, one in zip(rows.id_str, made, strict=True) if isinstance(one, str)}
+    return rows[good], [one for one in made if isinstance(one, bytes)], bad
+
+# %% ../nbs/06_store.ipynb #1b473397
+def _inputs(rows):
+    """Fingerprint of some rows and their picture files."""
+    content = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+    return sha256_of(content.tobytes(), ",".join(rows.columns), *map(_file_state, rows.path if "path" in rows else ()))
+
+def _file_state(path):
+    """Size and time of a file as text."""
+    try:
+        state = os.stat(path)
+        return f"{state.st_size} {state.st_mtime_ns}"
+    except (OSError, TypeError):  # no such file, or NaN for a path
+        return "missing"
 
 def _record(path, **more):
     """What is remembered of a file, to notice later when it has changed."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path), **more}
 
-def _collect(rows, images, report):
-    """Pictures of some rows, and which rows they belong to; bad ones go to the report."""
-    good, pictures = [], []
-    for row, name, path in zip(rows.index, rows.id_str, rows.path if "path" in rows else [None] * len(rows), strict=True):
-        try:
-            pictures.append(checked_bytes(name, path, None if images is None else images[row]))
-            good.append(row)
-        except BadImage as error:
-            report.bad[name] = error.reason
-    report.ok += len(good)
-    return good, pictures
+def _kept(file, note, inputs):
+    """The note of a shard that an earlier attempt made of the same inputs, or None."""
+    if not (file.exists() and note.exists()):
+        return None
+    known = read_json(note)
+    return known if known["inputs"] == inputs and known["shard"]["sha256"] == sha256_file(file) else None
 
-# %% ../nbs/06_store.ipynb #05d09f70
-def _write_shards(partial, table, images, shard_size, report):
+# %% ../nbs/06_store.ipynb #d8d57b56
+def _pack(file, rows, images, pool):
+    """Make one shard, or take the one that is there; returns what its note says."""
+    note, inputs = file.with_suffix(".json"), _inputs(rows) if images is None else None
+    if inputs and (known := _kept(file, note, inputs)):
+        return known
+    good, pictures, bad = _collect(rows, images, pool)
+    if not pictures:
+        return {"shard": None, "bad": bad}
+    places = write_shard(file, good.drop(columns="path", errors="ignore"), pictures)
+    made = {"shard": _record(file, rows=len(good)), "bad": bad, "places": places, "inputs": inputs}
+    if inputs:
+        write_json(note, made)
+    return made
+
+# %% ../nbs/06_store.ipynb #87e9c375
+SHARD, INDEX = "shard-{:05d}.parquet", "index.parquet"
+
+def _write_shards(folder, table, images, shard_size, report):
     """All shards of a store; returns where each picture is, and the shards' names, rows and checksums."""
     places, shards = [], []
-    with tqdm(total=len(table), desc="pack", disable=len(table) < 2000) as progress:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(table), desc="pack", disable=len(table) < 2000) as progress:
         for start in range(0, len(table), shard_size):
             rows = table.iloc[start:start + shard_size]
-            good, pictures = _collect(rows, images, report)
-            progress.update(len(rows))
-            if good:
-                file = SHARD.format(len(shards))
-                where = write_shard(partial / file, rows.loc[good].drop(columns="path", errors="ignore"), pictures)
+            made = _pack(folder / SHARD.format(len(shards)), rows, images, pool)
+            report.bad.update(made["bad"])
+            if made["shard"]:
+                where = np.asarray(made["places"], dtype=np.int64)
                 places.append(pd.DataFrame({"shard": len(shards), "start": where[:, 0], "length": where[:, 1]}))
-                shards.append(_record(partial / file, rows=len(good)))
+                shards.append(made["shard"])
+                report.ok += len(where)
+            progress.update(len(rows))
     return places, shards
 
-# %% ../nbs/06_store.ipynb #a219609c
+def _keep_only(folder, shards):
+    """Remove notes, and shards of an earlier attempt that was larger."""
+    names = {shard["file"] for shard in shards}
+    for file in folder.iterdir():
+        if file.name not in names:
+            file.unlink()
+
+# %% ../nbs/06_store.ipynb #c60c1555
+def _finish(folder, schema, places, shards, report, made_by, split):
+    """Write the index and the header of a store."""
+    pd.concat(places).to_parquet(folder / INDEX, index=False)
+    write_json(folder / "store.json", {
+        "schema": schema.to_dict(), "galaxies": report.ok, "made_by": made_by, "report": report.to_dict(),
+        "shards": shards, "index": _record(folder / INDEX), "splits": None if split is None else split.value_counts().to_dict(),
+        "fingerprint": sha256_of(schema.fingerprint, *(shard["sha256"] for shard in shards))[:16]})
+
+# %% ../nbs/06_store.ipynb #ec7aaf34
 def write_store(
     table: pd.DataFrame,  # galaxy table
     out: str | Path,  # folder to make; it must not exist, or be empty
@@ -105,24 +164,23 @@ def write_store(
     max_bad: float = 0.05,  # share of bad pictures that is accepted, 0 to 1
     made_by: str = "",  # how the store was made, to be remembered
 ) -> ImageReport:  # how many pictures are in it, and what was wrong with the others
-    """Pack a galaxy table and its pictures into a folder."""
+    """Pack a galaxy table and its pictures into a folder; after a kill the same call goes on where it stopped."""
     table = check_table(table.reset_index(drop=True), schema, "the table to pack")
+    if table.empty:
+        raise BadInput(f"{out}: the table has no galaxies; there is nothing to pack")
     if images is not None and len(images) != len(table):
         raise BadInput(f"{out}: {len(table)} galaxies but {len(images)} images; give one image for each row of the table")
     if split is not None:
         table = table.assign(split=_splits(table, split))
-    report = ImageReport()
     with atomic_path(out) as partial:
-        partial.mkdir()
-        places, shards = _write_shards(partial, table, images, shard_size, report)
-        if not report.check(max_bad).ok:
-            raise BadInput(f"{out}: the table has no galaxies; there is nothing to pack")
-        pd.concat(places).to_parquet(partial / INDEX, index=False)
-        write_json(partial / "store.json", {
-            "schema": schema.to_dict(), "galaxies": report.ok, "made_by": made_by, "report": report.to_dict(),
-            "shards": shards, "index": _record(partial / INDEX),
-            "splits": table.split.value_counts().to_dict() if split is not None else None,
-            "fingerprint": sha256_of(schema.fingerprint, *(shard["sha256"] for shard in shards))[:16]})
+        folder = partial if images is not None else partial.with_name(f".unfinished-{Path(out).name}")
+        folder.mkdir(exist_ok=True)
+        report = ImageReport()
+        places, shards = _write_shards(folder, table, images, shard_size, report)
+        report.check(max_bad)
+        os.replace(folder, partial)
+        _keep_only(partial, shards)
+        _finish(partial, schema, places, shards, report, made_by, table.split if split is not None else None)
     return report
 
 # %% ../nbs/06_store.ipynb #9feb211f

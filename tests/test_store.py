@@ -18,7 +18,7 @@ from galaxy_sommelier.files import BadInput, write_json
 from galaxy_sommelier.image import decode, encode
 from galaxy_sommelier.schema import GZ2, Question, Schema
 from galaxy_sommelier.simulate import simulate
-from galaxy_sommelier.store import GalaxyDataset, Store, simulated_store, write_store
+from galaxy_sommelier.store import GalaxyDataset, Store, simulated_store, write_shard, write_store
 
 N = 60
 
@@ -199,6 +199,64 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(tmp_path, sky)
     table, images = sky
     write_store(table, tmp_path / "store", images=images)  # and the next attempt is not in the way of the last
     assert len(Store(tmp_path / "store")) == N
+
+
+def files_of(sky, folder, count=N):
+    """The galaxy table with its pictures in files."""
+    table, images = sky
+    folder.mkdir()
+    paths = [folder / f"{name}.png" for name in table.id_str[:count]]
+    for path, image in zip(paths, images, strict=False):
+        path.write_bytes(encode(image))
+    return table[:count].assign(path=[str(path) for path in paths])
+
+
+KILLED = """
+import os, signal, sys
+import pandas as pd
+from galaxy_sommelier import store
+write_shard = store.write_shard
+def dies(path, *arguments):
+    if "shard-00003" in path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_shard(path, *arguments)
+store.write_shard = dies
+store.write_store(pd.read_pickle(sys.argv[1]), sys.argv[2], shard_size=10)
+"""
+
+
+def test_goes_on_after_a_kill(tmp_path, sky, monkeypatch):
+    from galaxy_sommelier import store as module
+
+    table = files_of(sky, tmp_path / "pictures")
+    table.to_pickle(tmp_path / "table.pickle")
+    run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "table.pickle"), str(tmp_path / "store")], capture_output=True)
+    assert run.returncode == -signal.SIGKILL and not (tmp_path / "store").exists(), run.stderr
+    os.utime(table.path[12], ns=(1, 1))  # a picture that has changed since: its shard is made anew
+    made = []
+    monkeypatch.setattr(module, "write_shard", lambda path, *more: made.append(path.name) or write_shard(path, *more))
+    write_store(table, tmp_path / "store", shard_size=10)
+    assert made == [f"shard-{i:05d}.parquet" for i in (1, 3, 4, 5)]
+    write_store(table, tmp_path / "again", shard_size=10)
+    for name in os.listdir(tmp_path / "again"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "store" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "pictures", "store", "table.pickle"]
+    assert Store(tmp_path / "store").verify().ids == table.id_str.tolist()
+
+
+def test_what_an_earlier_attempt_left_is_not_taken_for_something_else(tmp_path, sky):
+    table = files_of(sky, tmp_path / "pictures")
+    for path in table.path[:20]:
+        open(path, "wb").close()
+    with pytest.raises(BadInput, match="20 .* are bad"):
+        write_store(table, tmp_path / "store", shard_size=10)
+    left = tmp_path / ".unfinished-store"
+    shard = left / "shard-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")  # damaged, with its note beside it
+    report = write_store(table[:40], tmp_path / "store", shard_size=10, max_bad=0.6)  # fewer galaxies than before
+    store = Store(tmp_path / "store").verify()
+    assert report.ok == len(store) == 20 and store.ids == table.id_str[20:40].tolist() and not left.exists()
+    assert sorted(os.listdir(store.path)) == ["index.parquet", "shard-00000.parquet", "shard-00001.parquet", "store.json"]
 
 
 def test_random_reads_are_fast_and_need_little_memory(tmp_path):
