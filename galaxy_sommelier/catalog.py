@@ -6,9 +6,9 @@
 __all__ = ['KAGGLE_COLUMNS', 'STEMS', 'KINDS', 'FIRST', 'row_pieces', 'read_rows', 'image_paths', 'missing_images', 'check_table',
            'begin', 'kaggle_sums', 'from_kaggle', 'read_kaggle', 'reached', 'known', 'scaled', 'whole_numbers', 'tidy',
            'plausible', 'checked', 'assemble', 'willett_names', 'gz2_pieces', 'read_hart16', 'read_mapping',
-           'read_willett', 'read_table', 'fractions_of', 'votes_of', 'relations', 'integrity']
+           'read_willett', 'read_frame', 'read_table', 'fractions_of', 'votes_of', 'relations', 'integrity']
 
-# %% ../nbs/01_catalog.ipynb #8847f814
+# %% ../nbs/01_catalog.ipynb #1a9feb86
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 from .checks import check_form, check_ids, check_once, check_place, check_range, check_sums, need, per_answer, question_sums
 from .files import BadInput
 from .schema import GZ2, Schema
-from .tabular import Columns, as_columns, header, pieces, rows_about, stack
+from .tabular import Columns, as_columns, header, is_parquet, pieces, rows_about, stack
 
 # %% ../nbs/01_catalog.ipynb #944a7e1e
 def row_pieces(
@@ -304,16 +304,26 @@ def read_willett(
     table = assemble(stack(gz2_pieces(csv, "dr7objid", "objid", kind=kind), rows_about(csv)), csv, "gz2")
     return table.assign(path=image_paths(table.id_str.str.removeprefix("gz2-") + ".jpg", images))
 
-# %% ../nbs/01_catalog.ipynb #abab3dad
+# %% ../nbs/01_catalog.ipynb #41c8423a
+def read_frame(
+    path: str | Path,  # .csv, .csv.gz or .parquet
+    *text: str,  # columns of ids, which stay text
+) -> pd.DataFrame:
+    """Any table with all its columns."""
+    try:
+        if is_parquet(path):
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=dict.fromkeys(("id_str", *text), str), low_memory=False)
+    except (OSError, ValueError, EOFError) as error:  # pyarrow's own errors are ValueErrors, a gzip that ends early is an EOFError
+        raise BadInput(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); check the name and the file") from error
+
+
 def read_table(
     path: str | Path,  # .csv, .csv.gz or .parquet
     schema: Schema = GZ2,
 ) -> pd.DataFrame:
     """A galaxy table from a file."""
-    try:
-        table = pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path, dtype={"id_str": str}, low_memory=False)
-    except (OSError, ValueError, EOFError) as error:  # pyarrow's own errors are ValueErrors, a gzip that ends early is an EOFError
-        raise BadInput(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); check the name and the file") from error
+    table = read_frame(path)
     need(table, ["id_str"], path)
     empty = {"survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan, "path": None}
     table = table.assign(**{name: value for name, value in empty.items() if name not in table})

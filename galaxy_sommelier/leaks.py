@@ -7,7 +7,7 @@ __all__ = ['THUMB', 'SIDES', 'MIDDLE', 'BLOCK', 'STEPS', 'REACH', 'WINDOW', 'CYC
            'thumbnails', 'detail', 'describe', 'nearest', 'likeness', 'by_image', 'check_leaks', 'write_leaks',
            'keep_out']
 
-# %% ../nbs/04a_leaks.ipynb #5d1faeec
+# %% ../nbs/04a_leaks.ipynb #a054578b
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +24,9 @@ from tqdm.auto import tqdm
 
 from .catalog import need
 from .files import BadInput, atomic_path
-from .image import BadImage, ImageReport, decode, read_image, resize
+from .image import BadImage, ImageReport, decode, resize
 from .select import read_ids
+from .stretch import read_any
 
 # %% ../nbs/04a_leaks.ipynb #43699629
 def places(table: pd.DataFrame) -> tuple[np.ndarray, SkyCoord]:
@@ -50,7 +51,7 @@ def by_sky(
     i, j, separation, _ = search_around_sky(sky_a, sky_b, radius * u.arcsec)
     return pd.DataFrame({"row_a": rows_a[i], "row_b": rows_b[j], "separation": separation.to_value("arcsec")})
 
-# %% ../nbs/04a_leaks.ipynb #500527c3
+# %% ../nbs/04a_leaks.ipynb #ece60f89
 THUMB = 64  # pixels
 
 
@@ -59,7 +60,7 @@ def _thumbnail(source):
     try:
         if not isinstance(source, bytes | str | os.PathLike):
             return "has no picture"
-        pixels = decode(source) if isinstance(source, bytes) else read_image(source)
+        pixels = decode(source) if isinstance(source, bytes) else read_any(source)
         return resize([pixels], 1.0, THUMB)[0].float().mean(0).round().to(torch.uint8).numpy()
     except BadImage as error:
         return error.reason
@@ -200,19 +201,21 @@ def check_leaks(
     leaks.attrs["images"] = report.to_dict()
     return leaks
 
-# %% ../nbs/04a_leaks.ipynb #cafb4c20
+# %% ../nbs/04a_leaks.ipynb #a2897948
 def write_leaks(
     leaks: pd.DataFrame,  # from `check_leaks`
     path: str | Path,  # a CSV file
     side: str = "b",  # "a" or "b": of which table the ids are
 ) -> list[str]:  # the ids
-    """Save the ids that must be kept out of one of the two tables."""
+    """Save the ids that must be kept out of one of the two tables, each with the evidence."""
     if side not in ("a", "b"):
         raise BadInput(f"side is {side!r}; take 'a' for the ids of the first table or 'b' for those of the second")
-    ids = sorted(set(leaks[f"id_{side}"]))
+    other = "a" if side == "b" else "b"
+    listed = leaks.rename(columns={f"id_{side}": "id_str", f"id_{other}": "same_as"})[["id_str", "same_as", "separation", "likeness"]]
+    listed = listed.drop_duplicates("id_str").sort_values("id_str")
     with atomic_path(path) as partial:
-        pd.DataFrame({"id_str": ids}, dtype=str).to_csv(partial, index=False)
-    return ids
+        listed.to_csv(partial, index=False)
+    return listed.id_str.tolist()
 
 
 def keep_out(

@@ -6,7 +6,7 @@
 __all__ = ['SHARD', 'INDEX', 'SPLITS', 'checked_bytes', 'write_shard', 'write_store', 'Pictures', 'Store', 'GalaxyDataset',
            'simulated_store']
 
-# %% ../nbs/06_store.ipynb #4147e06e
+# %% ../nbs/06_store.ipynb #3cc6f344
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +21,14 @@ from tqdm.auto import tqdm
 
 from .catalog import check_table, fractions_of, votes_of
 from .files import BadInput, atomic_path, read_json, sha256_file, sha256_of, write_json
+from .fits import is_fits
 from .image import BadImage, ImageReport, decode, encode, read_bytes, resize
 from .schema import GZ2, Schema
 from .select import split as hash_split
 from .simulate import simulate
+from .stretch import decode_any
 
-# %% ../nbs/06_store.ipynb #ecc1f6ab
+# %% ../nbs/06_store.ipynb #5492322d
 def checked_bytes(
     name: str,  # what to call the picture in an error
     path: str | None,  # its file
@@ -38,8 +40,8 @@ def checked_bytes(
     if path is None or pd.isna(path):
         raise BadImage(name, "has no picture")
     data = read_bytes(path)
-    decode(data, str(path))
-    return data
+    pixels = decode_any(data, str(path))
+    return encode(pixels) if is_fits(data) else data
 
 # %% ../nbs/06_store.ipynb #5326cffa
 def write_shard(

@@ -163,7 +163,7 @@ def to_rgb(
     picture[np.isnan(bands).all(axis=0)] = 0
     return np.ascontiguousarray(picture[::-1])
 
-# %% ../nbs/03d_stretch.ipynb #2ae6fe75
+# %% ../nbs/03d_stretch.ipynb #1382c00d
 def decode_any(
     data: bytes,  # content of a JPEG, PNG or FITS file
     name: str = "",  # what to call it in an error
@@ -176,11 +176,15 @@ def decode_any(
     if image.missing[worst] > max_missing:
         band, share = image.names[worst] or worst + 1, image.missing[worst]
         raise BadImage(name, f"lacks {share:.0%} of band {band}, more than {max_missing:.0%}; leave it out, or allow more (max_missing)")
-    return to_rgb(image)
+    try:
+        return to_rgb(image)
+    except BadInput as error:
+        raise BadImage(name, str(error).removeprefix(f"{name}: ")) from error
+
 
 def read_any(
     path: str | Path,  # a JPEG, PNG or FITS file
     max_missing: float = 0.2,  # largest share of a band's pixels that may be missing, 0 to 1
 ) -> np.ndarray:  # (H, W, 3) uint8, red green blue
-    """Read a picture file or a FITS file as a picture, or raise `BadInput`."""
+    """Read a picture file or a FITS file as a picture, or raise `BadImage`."""
     return decode_any(read_bytes(path), str(path), max_missing)
