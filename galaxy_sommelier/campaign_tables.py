@@ -25,8 +25,8 @@ from .files import BadInput
 from .schema import Schema
 from .tabular import ROWS, Columns, as_columns, header, is_parquet, pieces, stack
 
-# %% ../nbs/01a_campaign_tables.ipynb #d96b534f
-IMAGES = {".jpg", ".jpeg", ".png", ".fits"}
+# %% ../nbs/01a_campaign_tables.ipynb #e602bdab
+IMAGES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".fits", ".fit", ".fz"}
 
 
 def images_below(folder: str | Path | None) -> dict[str, str]:  # path by name without ending; None = no images wanted

@@ -61,7 +61,7 @@ def scores(
               "key_features": key_features(pred, true, rows, schema), "predecessor": predecessor(pred, true, schema)}  # fmt: skip
     return _plain(found | tables)
 
-# %% ../nbs/20_evaluate.ipynb #90016839
+# %% ../nbs/20_evaluate.ipynb #0facf156
 def _read_predictions(path: str | Path) -> pd.DataFrame:
     "The table in a Parquet file of predictions."
     try:
@@ -70,11 +70,11 @@ def _read_predictions(path: str | Path) -> pd.DataFrame:
         raise BadInput(f"{path}: no Parquet file that can be read ({type(error).__name__}); write one with `sommelier predict`") from error
 
 
-def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame) -> dict | None:  # the same galaxies in the same order
+def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame, schema: Schema) -> dict | None:  # the same galaxies in order
     "The `classes_report` of predicted labels where the votes name a class; None without labels."
     if "label" not in predictions:
         return None
-    true, said = label(table)["label"].to_numpy(object), predictions["label"].to_numpy(object)
+    true, said = label(table, schema=schema)["label"].to_numpy(object), predictions["label"].to_numpy(object)
     pairs = [(t, "none" if pd.isna(s) else s) for t, s in zip(true, said, strict=True) if not pd.isna(t)]
     return classes_report(*zip(*pairs, strict=True), classes=(*CLASSES, "none")) if pairs else None
 
@@ -93,7 +93,7 @@ def _coverage(splits: np.ndarray, rows: np.ndarray) -> dict:  # the split of eac
     "How many galaxies of each split were scored, of how many."
     return {str(s): {"predicted": int((splits[rows] == s).sum()), "galaxies": int((splits == s).sum())} for s in pd.unique(splits[rows])}
 
-# %% ../nbs/20_evaluate.ipynb #efafad8e
+# %% ../nbs/20_evaluate.ipynb #52b336b6
 def evaluate_file(
     predictions: str | Path | pd.DataFrame,  # Parquet from `sommelier predict`, or the table itself
     store: str | Path | Store,  # where the votes are
@@ -112,7 +112,7 @@ def evaluate_file(
     constant = training_mean(store.fractions[train], store.schema) if len(train) else None
     votes = None if store.votes is None else store.votes[rows]
     found = scores(pred, true, store.schema, constant, votes, guess["id_str"].tolist(), resamples, seed)
-    classes = _plain(_class_scores(guess, store.table.iloc[rows]))
+    classes = _plain(_class_scores(guess, store.table.iloc[rows], store.schema))
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
 # %% ../nbs/20_evaluate.ipynb #7fa7a6ab

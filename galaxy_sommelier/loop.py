@@ -31,7 +31,7 @@ from .loss import tree_loss
 from .schema import GZ2, Schema, kaggle_form
 from .settings import TrainSettings
 
-# %% ../nbs/12e_loop.ipynb #8b527870
+# %% ../nbs/12e_loop.ipynb #8bfe227a
 def quick_scores(
     predicted: np.ndarray,  # (N, answers) conditional fractions
     true: np.ndarray,  # (N, answers) conditional fractions, NaN where unknown
@@ -40,7 +40,7 @@ def quick_scores(
     """Errors in the Kaggle form, and the mean correlation over the answers."""
     p, t = kaggle_form(predicted, schema), kaggle_form(true, schema)
     known = ~np.isnan(t)
-    r = [np.corrcoef(p[k, j], t[k, j])[0, 1] for j, k in enumerate(known.T) if np.ptp(p[k, j]) > 0 and np.ptp(t[k, j]) > 0]
+    r = [np.corrcoef(p[k, j], t[k, j])[0, 1] for j, k in enumerate(known.T) if k.any() and np.ptp(p[k, j]) > 0 and np.ptp(t[k, j]) > 0]
     return {
         "kaggle_rmse": float(np.sqrt(np.nanmean((p - t) ** 2))),
         "kaggle_mae": float(np.nanmean(np.abs(p - t))),

@@ -25,38 +25,42 @@ from .schema import GZ2, Schema, kaggle_form
 # %% ../nbs/02_select.ipynb #2c931775
 CLASSES = ("edge_on", "featured", "smooth", "spiral")
 
-# %% ../nbs/02_select.ipynb #1106d9eb
+# %% ../nbs/02_select.ipynb #afa850e9
 def shares(
-    table: pd.DataFrame,  # with id_str and the fractions of Galaxy Zoo 2
+    table: pd.DataFrame,  # with id_str and the fractions of a campaign
     kind: str = "fraction",  # or "debiased"
+    schema: Schema = GZ2,
 ) -> pd.DataFrame:  # conditional, columns named `<question>_<answer>`
     """One kind of fraction of all answers."""
-    columns = [f"{answer}_{kind}" for answer in GZ2.answers]
+    columns = [f"{answer}_{kind}" for answer in schema.answers]
     need(table, columns, f"labels from kind={kind!r}")
-    return table[columns].set_axis(GZ2.answers, axis=1)
+    return table[columns].set_axis(schema.answers, axis=1)
 
-# %% ../nbs/02_select.ipynb #247e6853
+# %% ../nbs/02_select.ipynb #2bd3c852
 PATHS = {"edge_on": "disk-edge-on_yes", "featured": "has-spiral-arms_no", "smooth": "smooth-or-featured_smooth",
          "spiral": "has-spiral-arms_yes", "artifact": "smooth-or-featured_artifact"}
 
 
 def paths(
     values: pd.DataFrame,  # conditional, columns named `<question>_<answer>`
+    schema: Schema = GZ2,
 ) -> pd.DataFrame:  # probability of each class, and of "artifact"; NaN = unknown
     """Probability that a volunteer takes the path to each class."""
-    given = GZ2.cumulative(scaled(values.to_numpy(float)))
-    return pd.DataFrame({name: given[:, GZ2.index(answer)] for name, answer in PATHS.items()}, values.index)
+    given = schema.cumulative(scaled(values.to_numpy(float), schema))
+    return pd.DataFrame({name: given[:, schema.index(answer)] for name, answer in PATHS.items()}, values.index)
 
-# %% ../nbs/02_select.ipynb #208897b5
+# %% ../nbs/02_select.ipynb #8a4782e0
 def winner(scores: pd.DataFrame) -> np.ndarray:  # (N,) name of the column with the largest value; None where all are NaN
     """The best of each row."""
     names = np.array(scores.columns, dtype=object)[scores.fillna(-1).to_numpy().argmax(axis=1)]
     return np.where(scores.notna().any(axis=1), names, None)
 
 
-def by_path(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarray, np.ndarray]:  # label (None = no class), confidence
+def by_path(
+    table: pd.DataFrame, kind: str = "fraction", schema: Schema = GZ2
+) -> tuple[np.ndarray, np.ndarray]:  # label (None = no class), confidence
     """The class at the end of the most probable path."""
-    chance = paths(shares(table, kind))
+    chance = paths(shares(table, kind, schema), schema)
     best, unknown = chance.max(axis=1), 1 - chance.sum(axis=1)
     label = winner(chance)
     sure = (best >= unknown - 0.01) & (label != "artifact")  # what is unknown could not have won; 0.01 for rounding
@@ -71,39 +75,44 @@ CLEAN = {
     "spiral": DISK | FACE_ON | {"has-spiral-arms_yes": 0.619},
 }  # smallest fraction of each answer on the way; the last one decides
 
-# %% ../nbs/02_select.ipynb #b0895cdf
+# %% ../nbs/02_select.ipynb #5818ebe4
 def votes_on(
     table: pd.DataFrame,
     question: str,
     values: pd.DataFrame,  # of the same table
+    schema: Schema = GZ2,
 ) -> np.ndarray:  # (N,), NaN = unknown
     """How many volunteers answered a question."""
-    first = f"{GZ2.question_names[0]}_total-votes"
+    first = f"{schema.question_names[0]}_total-votes"
     if (column := f"{question}_total-votes") in table:
         return table[column].to_numpy(float, na_value=np.nan)
     if first not in table:
         return np.full(len(table), np.nan)
-    asked = GZ2.asked(scaled(values.to_numpy(float)))[:, GZ2.question_names.index(question)]
+    asked = schema.asked(scaled(values.to_numpy(float), schema))[:, schema.question_names.index(question)]
     return table[first].to_numpy(float, na_value=np.nan) * asked
 
-# %% ../nbs/02_select.ipynb #62dd3b77
-def by_thresholds(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarray, np.ndarray]:  # label (None = no class), confidence
+# %% ../nbs/02_select.ipynb #48ed3985
+def by_thresholds(
+    table: pd.DataFrame, kind: str = "fraction", schema: Schema = GZ2
+) -> tuple[np.ndarray, np.ndarray]:  # label (None = no class), confidence
     """The class whose thresholds (Willett et al. 2013) are passed, with 20 votes on the deciding question."""
-    values = shares(table, kind)
+    values = shares(table, kind, schema)
     deciding = {name: list(least)[-1] for name, least in CLEAN.items()}
-    votes = {name: votes_on(table, answer.split("_")[0], values) for name, answer in deciding.items()}
+    votes = {name: votes_on(table, answer.split("_")[0], values, schema) for name, answer in deciding.items()}
     if np.isnan(votes["smooth"]).all():
         raise BadInput("preset 'clean': the table does not say how many volunteers voted; take preset 'path'")
     passed = {name: (values[list(least)] >= list(least.values())).all(axis=1) & (votes[name] >= 20) for name, least in CLEAN.items()}
     passed = pd.DataFrame(passed)
-    label = winner(paths(values)[list(CLASSES)].where(passed))
+    label = winner(paths(values, schema)[list(CLASSES)].where(passed))
     fractions = values[list(deciding.values())].set_axis(list(deciding), axis=1)
     return label, fractions.where(passed).where(np.array(CLASSES) == label[:, None]).max(axis=1).to_numpy()
 
-# %% ../nbs/02_select.ipynb #96a11798
-def by_predecessor(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndarray, np.ndarray]:  # label, confidence
+# %% ../nbs/02_select.ipynb #16ea4408
+def by_predecessor(
+    table: pd.DataFrame, kind: str = "fraction", schema: Schema = GZ2
+) -> tuple[np.ndarray, np.ndarray]:  # label, confidence
     """The rule that comes closest to the labels of the second predecessor."""
-    values = shares(table, kind)
+    values = shares(table, kind, schema)
     edge, smooth = values["disk-edge-on_yes"], values["smooth-or-featured_smooth"]
     arms = values[["has-spiral-arms_yes", "has-spiral-arms_no"]].max(axis=1)
     rules = [edge > 0.5, arms > 0.5, smooth > 0.5]  # the first that holds
@@ -111,21 +120,22 @@ def by_predecessor(table: pd.DataFrame, kind: str = "fraction") -> tuple[np.ndar
     confidence = np.select(rules, [edge, arms, smooth], values["smooth-or-featured_featured-or-disk"])
     return np.where(np.isnan(confidence), None, label), confidence
 
-# %% ../nbs/02_select.ipynb #743aae46
+# %% ../nbs/02_select.ipynb #7e5fca74
 PRESETS = {"path": by_path, "clean": by_thresholds, "predecessor": by_predecessor}
 
 
 def label(
-    table: pd.DataFrame,  # galaxies or predictions: id_str and the fractions of Galaxy Zoo 2
+    table: pd.DataFrame,  # galaxies or predictions: id_str and the fractions of a campaign
     preset: str = "path",  # or "clean", "predecessor"
     kind: str = "fraction",  # or "debiased"
+    schema: Schema = GZ2,  # the campaign's tree
 ) -> pd.DataFrame:  # id_str, label (None = no class), confidence (0 to 1, NaN without a class), votes (NA = unknown)
     """Class, confidence and number of volunteers of each galaxy."""
     if preset not in PRESETS:
         raise BadInput(f"preset {preset!r} is not known; take one of {', '.join(PRESETS)}")
-    first = f"{GZ2.question_names[0]}_total-votes"
+    first = f"{schema.question_names[0]}_total-votes"
     votes = table[first].to_numpy(float, na_value=np.nan) if first in table else np.full(len(table), np.nan)
-    names, confidence = PRESETS[preset](table, kind)
+    names, confidence = PRESETS[preset](table, kind, schema)
     names = pd.Series(names, table.index, dtype=object)  # or else pandas turns None into NaN
     return pd.DataFrame({"id_str": table.id_str, "label": names, "confidence": confidence, "votes": pd.array(votes, "Int64")})
 
