@@ -19,7 +19,8 @@ def store(tmp_path_factory):
 
 
 def test_hugging_face_opens_the_shards(store, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     galaxies = datasets.load_dataset("parquet", data_files=str(store.path / "shard-*.parquet"), split="train", cache_dir=str(tmp_path))
     galaxies = galaxies.cast_column("jpeg", datasets.Image())
     assert galaxies["id_str"][:] == store.ids and np.array_equal(np.asarray(galaxies[7]["jpeg"]), store.image(7))
