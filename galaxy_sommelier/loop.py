@@ -248,7 +248,7 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     return trainer
 
-# %% ../nbs/12e_loop.ipynb #e6e8e10e
+# %% ../nbs/12e_loop.ipynb #d2531bed
 def is_finished(
     state: dict,  # a checkpoint's trainer_state.json
 ) -> bool:
@@ -256,7 +256,7 @@ def is_finished(
     stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
     return stopped or state["global_step"] >= state["max_steps"]
 
-
+# %% ../nbs/12e_loop.ipynb #065227df
 def run_trainer(
     trainer: GalaxyTrainer,
     out: Path,  # the run folder

@@ -69,7 +69,7 @@ class GalaxyOutput(ModelOutput):
     logits: torch.Tensor | None = None  # (B, answers)
     fractions: torch.Tensor | None = None  # (B, answers), in [0, 1]
 
-# %% ../nbs/10_model.ipynb #89a03bb0
+# %% ../nbs/10_model.ipynb #e914a4e6
 class GalaxyModel(PreTrainedModel):
     "A backbone and a head over a question tree."
     config_class = GalaxyConfig
@@ -103,8 +103,7 @@ class GalaxyModel(PreTrainedModel):
 
     def describe(self):  # -> dict
         choices = {key: getattr(self.config, key) for key in ("pool", "blocks", "head", "image_size", "crop")}
-        facts = {"name": self.config.backbone_name, **backbone_facts(self.backbone), **choices}
-        return facts | {"parameters": self.num_parameters()}
+        return {"name": self.config.backbone_name, **backbone_facts(self.backbone), **choices, "parameters": self.num_parameters()}
 
 # %% ../nbs/10_model.ipynb #d4814e97
 CHOICES = {"head": tuple(HEADS), "pool": ("cls", "mean", "both")}

@@ -39,7 +39,7 @@ def conditional(
     parts = [shares[..., where] for where in schema.slices.values()]
     return torch.cat([part / part.sum(-1, keepdim=True).clamp_min(1e-12) for part in parts], -1)
 
-# %% ../nbs/12c_predict.ipynb #18528676
+# %% ../nbs/12c_predict.ipynb #e459cf0b
 def mean_of_views(
     views: list[torch.Tensor],  # of each view (B, answers), as a model gives them
     model: GalaxyModel,
@@ -50,7 +50,7 @@ def mean_of_views(
     shares = torch.stack([kaggle_form(view.float(), model.schema) for view in views]).mean(0)
     return conditional(shares, model.schema).cpu().numpy()
 
-
+# %% ../nbs/12c_predict.ipynb #bcefb1db
 @torch.no_grad()
 def predict_features(
     model: GalaxyModel,  # in evaluation mode

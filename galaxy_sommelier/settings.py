@@ -20,10 +20,10 @@ import yaml
 
 from .files import BadInput
 
-# %% ../nbs/12d_settings.ipynb #954ebf09
+# %% ../nbs/12d_settings.ipynb #25927254
 STAGES = ("baseline", "probe", "head", "full")
 
-
+# %% ../nbs/12d_settings.ipynb #b6ea027f
 @dataclass(frozen=True)
 class TrainSettings:
     """What a training run may choose; a YAML file holds the same names."""
