@@ -149,11 +149,11 @@ def naming(archive: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BadInput(f"{archive}: no such file; check the name") from error
 
-# %% ../nbs/05_archive.ipynb #8fb597ae
+# %% ../nbs/05_archive.ipynb #f92778aa
 def unpack_into(archive: Path, folder: Path, max_count: int, max_ratio: float) -> int:  # files written
     """Write the members of an archive under `folder`, and stop with `BadInput` at the first that should not be there."""
     left, seen, folders = max(HARMLESS, int(max_ratio * archive.stat().st_size)), set(), {PurePosixPath()}
-    bar = tqdm(desc=f"unpack {archive.name}", unit="file", disable=None if archive.stat().st_size > HARMLESS else True)
+    bar = tqdm(desc=f"unpack {archive.name}", unit="file", disable=archive.stat().st_size <= HARMLESS)
     with members(archive) as found, bar:
         for count, member in enumerate(found, 1):
             if count > max_count:

@@ -147,7 +147,7 @@ def ask(
         begin(part, response)
     return response
 
-# %% ../nbs/05_delivery.ipynb #bea73d1b
+# %% ../nbs/05_delivery.ipynb #9a77eeff
 def check_space(folder: Path, needed: float) -> None:  # bytes
     """Refuse to begin what will not fit."""
     free = shutil.disk_usage(folder).free
@@ -159,8 +159,8 @@ def receive(response: requests.Response, part: Part, stop: threading.Event) -> N
     """Write what comes to the end of the part."""
     total, size = note_of(part).get("bytes"), part.size
     check_space(part.path.parent, (total or size) - size)
-    shown = None if (total or 0) > 16 * PIECE else True
-    bar = tqdm(desc=part.path.name, total=total, initial=size, unit="B", unit_scale=True, leave=False, disable=shown)
+    small = total is not None and total <= 16 * PIECE
+    bar = tqdm(desc=part.path.name, total=total, initial=size, unit="B", unit_scale=True, leave=False, disable=small)
     with response, open(part.file, "ab") as file, bar:
         while piece := response.raw.read1(PIECE, decode_content=False):
             file.write(piece)

@@ -178,7 +178,7 @@ def predict(
         total, batches = len(paths), picture_batches(paths, config.image_size, config.crop, batch_size, report)
     return from_batches(model, batches, total, report, out, tta, precision, max_bad)
 
-# %% ../nbs/12c_predict.ipynb #f6f4cbd5
+# %% ../nbs/12c_predict.ipynb #2a56d1ce
 def from_batches(
     model: GalaxyModel,
     batches: Iterator,  # of ids and uint8 images
@@ -191,7 +191,7 @@ def from_batches(
 ) -> pd.DataFrame:
     """A table of predictions for galaxies that come in batches."""
     model, ids, values = model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), [], []
-    with tqdm(total=total, desc="predict", unit="galaxy", disable=None if total > 500 else True) as bar:
+    with tqdm(total=total, desc="predict", unit="galaxy", disable=total <= 500) as bar:
         for names, images in batches:
             ids += names
             values += [predict_batch(model, images, tta, precision)] if names else []
