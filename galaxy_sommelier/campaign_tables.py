@@ -8,7 +8,7 @@ __all__ = ['IMAGES', 'HUBBLE_TASKS', 'CANDELS_TASKS', 'HUBBLE_STEMS', 'CANDELS_S
            'read_decals', 'desi_pieces', 'with_brick', 'read_desi', 'stems', 'counted', 'task_pieces', 'hubble_extra',
            'read_hubble', 'read_candels']
 
-# %% ../nbs/01a_campaign_tables.ipynb #97588fd0
+# %% ../nbs/01a_campaign_tables.ipynb #ef9ac064
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from .catalog import assemble, checked, row_pieces, tidy
 from .checks import check_ids, need
 from .files import BadInput
 from .schema import Schema
-from .tabular import ROWS, Columns, as_columns, header, is_parquet, pieces, stack
+from .tabular import ROWS, Columns, as_columns, header, is_parquet, most_rows, pieces, stack
 
 # %% ../nbs/01a_campaign_tables.ipynb #e602bdab
 IMAGES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".fits", ".fit", ".fz"}
@@ -84,7 +84,7 @@ def decals_names(schema: Schema) -> dict[str, str]:  # published column by ours
     answers = {f"{ours}_{kind}": column + ending for kind, ending in kinds.items() for ours, column in published.items()}
     return answers | {name: name for name in (f"{question}_total-votes" for question in schema.question_names)}
 
-# %% ../nbs/01a_campaign_tables.ipynb #8f8f6a28
+# %% ../nbs/01a_campaign_tables.ipynb #dc87fee6
 def read_decals(
     path: str | Path,  # gz_decals_volunteers_1_and_2 or gz_decals_volunteers_5, .csv or .parquet
     images: str | Path | None = None,  # a folder with <iauname>.png somewhere below
@@ -95,7 +95,7 @@ def read_decals(
     names = found_in(present, decals_names(schema), path)
     rows = row_pieces(path, "iauname", numbers=("ra", "dec", "redshift", *names.values()), form="IAU name")
     parts = (pick(table, "redshift") | checked(table["id"], tidy(table, names, schema), schema, path) for table in rows)
-    return finish(stack(parts), schema, "decals", images_below(images), path)
+    return finish(stack(parts, most_rows(path)), schema, "decals", images_below(images), path)
 
 # %% ../nbs/01a_campaign_tables.ipynb #38a55351
 def desi_pieces(
@@ -220,7 +220,7 @@ def task_pieces(
         sky = {ours: table[column] for column, ours in place.items() if column in table}
         yield table, {"id": table["id"]} | sky | checked(table["id"], columns, schema, path)
 
-# %% ../nbs/01a_campaign_tables.ipynb #13a0881c
+# %% ../nbs/01a_campaign_tables.ipynb #d254fb34
 HUBBLE_EXTRA = ("imaging", "correction_type", "Z_BEST")
 SEVERAL_TICKS = "FULLDEPTH"  # part of `imaging`, where odd features could be ticked together
 HUBBLE_DEBIASED = {f"{answer}_debiased": HUBBLE_STEMS[answer] + "_debiased_fraction" for answer in HUBBLE.answers[:2]}
@@ -246,9 +246,9 @@ def read_hubble(
     rows = task_pieces(path, HUBBLE, HUBBLE_STEMS, (f"_{kind}", "_fraction", "_total_count"), ("zooniverse_id", "Zooniverse id"),
                        text=["imaging"], numbers=(*HUBBLE_EXTRA, *HUBBLE_DEBIASED.values()))
     parts = (columns | hubble_extra(table, columns) for table, columns in rows)
-    return finish(stack(parts), HUBBLE, "hst", images_below(images), path)
+    return finish(stack(parts, most_rows(path)), HUBBLE, "hst", images_below(images), path)
 
-# %% ../nbs/01a_campaign_tables.ipynb #a994c981
+# %% ../nbs/01a_campaign_tables.ipynb #4cb6eb60
 def read_candels(
     path: str | Path,  # gz_candels_table_2_main_release.csv
     images: str | Path | None = None,  # a folder with <ID>.jpg somewhere below
@@ -257,4 +257,4 @@ def read_candels(
     """The galaxy table of Galaxy Zoo: CANDELS."""
     ending = "_" + kind.removesuffix("tion")
     rows = task_pieces(path, CANDELS, CANDELS_STEMS, (ending, "_frac", "_count"), ("ID", "field and number"))
-    return finish(stack(columns for _, columns in rows), CANDELS, "hst", images_below(images), path)
+    return finish(stack((columns for _, columns in rows), most_rows(path)), CANDELS, "hst", images_below(images), path)

@@ -4,24 +4,24 @@
 
 # %% auto #0
 __all__ = ['KAGGLE_COLUMNS', 'STEMS', 'KINDS', 'FIRST', 'row_pieces', 'read_rows', 'image_paths', 'missing_images', 'check_table',
-           'begin', 'kaggle_sums', 'from_kaggle', 'read_kaggle', 'reached', 'known', 'scaled', 'whole_numbers', 'tidy',
-           'plausible', 'checked', 'assemble', 'willett_names', 'gz2_pieces', 'read_hart16', 'read_mapping',
-           'read_willett', 'read_frame', 'read_table', 'fractions_of', 'votes_of', 'relations', 'integrity']
+           'begin', 'kaggle_sums', 'from_kaggle', 'read_kaggle', 'tidy', 'checked', 'assemble', 'willett_names',
+           'gz2_pieces', 'read_hart16', 'read_mapping', 'read_willett', 'read_frame', 'read_table', 'fractions_of',
+           'votes_of', 'relations', 'integrity']
 
-# %% ../nbs/01_catalog.ipynb #1a9feb86
+# %% ../nbs/01_catalog.ipynb #d4926c15
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .checks import check_form, check_ids, check_once, check_place, check_range, check_sums, need, per_answer, question_sums
+from .checks import check_form, check_ids, check_once, check_place, check_range, check_sums, known, need, per_answer, plausible, question_sums, reached, scaled, whole_numbers  # isort: skip  # noqa: E501
 from .files import BadInput
 from .schema import GZ2, Schema
-from .tabular import Columns, as_columns, header, is_parquet, pieces, rows_about, stack
+from .tabular import Columns, as_columns, header, is_parquet, most_rows, pieces, stack
 
-# %% ../nbs/01_catalog.ipynb #944a7e1e
+# %% ../nbs/01_catalog.ipynb #2a300abc
 def row_pieces(
     path: str | Path,  # .csv, .csv.gz or .parquet
     *ids: str,  # columns that may identify a row; the first that is there does
@@ -43,7 +43,7 @@ def row_pieces(
 
 def read_rows(path: str | Path, *ids: str, **columns) -> pd.DataFrame:
     """All rows of `row_pieces`, each id once."""
-    table = pd.DataFrame(stack(row_pieces(path, *ids, **columns), rows_about(path)), copy=False)
+    table = pd.DataFrame(stack(row_pieces(path, *ids, **columns), most_rows(path)), copy=False)
     check_once(table[next(name for name in ids if name in table)], path)
     return table
 
@@ -150,33 +150,6 @@ t11_arms_number a31_1 a32_2 a33_3 a34_4 a36_more_than_4 a37_cant_tell
 STEMS = [f"{task}_{answer}" for task, *answers in map(str.split, STEMS.split("\n")[1:-1]) for answer in answers]
 KINDS = ("fraction", "weighted_fraction", "debiased")
 
-# %% ../nbs/01_catalog.ipynb #e76cb74d
-def reached(answers: Sequence[np.ndarray]) -> list[np.ndarray]:  # the answers of a question, (N,) each
-    """NaN for all answers of a question unless they sum to more than 0."""
-    some = sum(answers) > 0  # False where NaN
-    return [np.where(some, answer, np.nan) for answer in answers]
-
-
-def known(
-    values: np.ndarray,  # (N, answers) as published
-    schema: Schema = GZ2,
-) -> np.ndarray:  # (N, answers) with NaN where a question was not reached
-    """The fractions of the questions that somebody answered."""
-    return np.stack([answer for place in schema.slices.values() for answer in reached(values.T[place])], axis=1)
-
-# %% ../nbs/01_catalog.ipynb #b4212881
-def scaled(values: np.ndarray, schema: Schema = GZ2) -> np.ndarray:  # (N, answers), both
-    """The answers of each question divided by their sum."""
-    return values / per_answer(question_sums(values, schema), schema)
-
-# %% ../nbs/01_catalog.ipynb #195a211d
-def whole_numbers(column: pd.Series, where: str | Path) -> pd.Series:  # Int64, NA = unknown
-    """A column of whole numbers."""
-    try:
-        return pd.to_numeric(column).astype("Int64")
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{where}: column {column.name!r} holds something that is no whole number; take the table as published") from error
-
 # %% ../nbs/01_catalog.ipynb #5be9f02b
 def tidy(
     table: Columns,  # as published
@@ -198,16 +171,7 @@ def tidy(
             columns[total] = sum(columns[each] for each in votes)
     return columns
 
-# %% ../nbs/01_catalog.ipynb #1d8f1ae1
-def plausible(columns: Columns, schema: Schema) -> bool:
-    """Whether the fractions are such as `check_table` wants them."""
-    for question in schema.questions:
-        values = [columns[f"{answer}_fraction"] for answer in question.columns]
-        if any((each < 0).any() or (each > 1.0001).any() for each in values) or (np.abs(sum(values) - 1) > 0.01).any():
-            return False
-    return True
-
-
+# %% ../nbs/01_catalog.ipynb #a5fcf791
 def checked(ids: pd.Series, columns: Columns, schema: Schema, where: str | Path) -> Columns:  # the columns
     """The fractions of a piece, or a complaint."""
     if not plausible(columns, schema):
@@ -271,7 +235,7 @@ def gz2_pieces(
         extra = {text.get(name, name): table[name] for name in ("id", *FIRST, *text) if name in table}
         yield checked(table["id"], columns, GZ2, csv) | extra
 
-# %% ../nbs/01_catalog.ipynb #3d18c61c
+# %% ../nbs/01_catalog.ipynb #af91c141
 def read_hart16(
     csv: str | Path,  # gz2_hart16.csv, or a part of it
     mapping: str | Path | None = None,  # gz2_filename_mapping.csv: objid, sample, asset_id
@@ -279,7 +243,7 @@ def read_hart16(
     kind: str = "fraction",  # or "weighted_fraction", "debiased"
 ) -> pd.DataFrame:
     """The galaxy table of Hart et al. (2016)."""
-    table = assemble(stack(gz2_pieces(csv, "dr7objid", kind=kind), rows_about(csv)), csv, "gz2")
+    table = assemble(stack(gz2_pieces(csv, "dr7objid", kind=kind), most_rows(csv)), csv, "gz2")
     names = pd.Series(np.nan, table.index, dtype="str")
     if mapping is not None:
         names = table.id_str.str.removeprefix("gz2-").map(read_mapping(mapping)) + ".jpg"
@@ -294,14 +258,14 @@ def read_mapping(path: str | Path) -> pd.Series:  # asset_id as text, by objid
     need(table, ["objid"], path)
     return table.drop_duplicates("objid").set_index("objid")["id"]
 
-# %% ../nbs/01_catalog.ipynb #b928b5cf
+# %% ../nbs/01_catalog.ipynb #5bf5bf42
 def read_willett(
     csv: str | Path,  # zoo2MainSpecz.csv.gz, zoo2Stripe82Coadd2.csv.gz, ...
     images: str | Path | None = None,  # a folder of <objid>.jpg
     kind: str = "fraction",  # or "weighted_fraction", "debiased"
 ) -> pd.DataFrame:
     """The galaxy table of one of the tables of Willett et al. (2013)."""
-    table = assemble(stack(gz2_pieces(csv, "dr7objid", "objid", kind=kind), rows_about(csv)), csv, "gz2")
+    table = assemble(stack(gz2_pieces(csv, "dr7objid", "objid", kind=kind), most_rows(csv)), csv, "gz2")
     return table.assign(path=image_paths(table.id_str.str.removeprefix("gz2-") + ".jpg", images))
 
 # %% ../nbs/01_catalog.ipynb #41c8423a

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['FORMS', 'need', 'check_form', 'check_once', 'check_ids', 'check_place', 'check_range', 'question_sums', 'per_answer',
-           'check_sums']
+           'check_sums', 'plausible', 'reached', 'known', 'scaled', 'whole_numbers']
 
-# %% ../nbs/00c_checks.ipynb #6a6a8189
-from collections.abc import Collection
+# %% ../nbs/00c_checks.ipynb #e331414a
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .files import BadInput
-from .schema import Schema
+from .schema import GZ2, Schema
+from .tabular import Columns
 
 # %% ../nbs/00c_checks.ipynb #ad63e80a
 def need(table: pd.DataFrame | Collection[str], columns: Collection[str], where: str | Path) -> None:
@@ -67,12 +68,14 @@ def check_place(table: pd.DataFrame, where: str | Path) -> None:  # with id_str
             what = f"{name} of {table.id_str[wrong].iat[0]} is {place[wrong].iat[0]} ({wrong.sum()} such rows)"
             raise BadInput(f"{where}: {what}; it is given in degrees and lies between {low} and {high}, mend it or leave it empty")
 
-# %% ../nbs/00c_checks.ipynb #05df6118
+# %% ../nbs/00c_checks.ipynb #c3cd92a6
 def check_range(values: pd.DataFrame, ids: pd.Series, where: str | Path) -> None:
     """Complain about a value outside 0 to 1, or one that is no number."""
     for column in values:
         if not pd.api.types.is_numeric_dtype(values[column]):
-            raise BadInput(f"{where}: column {column!r} holds text; fractions are numbers from 0 to 1")
+            odd = int((values[column].notna() & pd.to_numeric(values[column], errors="coerce").isna()).argmax())
+            text = f"column {column!r} holds text, {values[column].iat[odd]!r}, for {ids.iat[odd]}"
+            raise BadInput(f"{where}: {text}; fractions are numbers from 0 to 1")
     if (wrong := ((values < 0) | (values > 1.0001)).to_numpy()).any():
         row, column = np.argwhere(wrong)[0]
         what = f"{values.columns[column]} of {ids.iat[row]} is {values.iat[row, column]}"
@@ -100,3 +103,39 @@ def check_sums(
         row, question = np.argwhere(wrong)[0]
         what = f"the answers of {schema.question_names[question]} sum to {sums[row, question]:.4g} instead of {expected[row, question]:.4g}"
         raise BadInput(f"{where}: {what} for {ids.iat[row]}, in all in {wrong.sum()} place(s); does the table belong to {schema.name}?")
+
+# %% ../nbs/00c_checks.ipynb #fca0a72b
+def plausible(columns: Columns, schema: Schema) -> bool:
+    """Whether the fractions are such as `check_table` wants them."""
+    for question in schema.questions:
+        values = [columns[f"{answer}_fraction"] for answer in question.columns]
+        if any((each < 0).any() or (each > 1.0001).any() for each in values) or (np.abs(sum(values) - 1) > 0.01).any():
+            return False
+    return True
+
+# %% ../nbs/00c_checks.ipynb #377c67d9
+def reached(answers: Sequence[np.ndarray]) -> list[np.ndarray]:  # the answers of a question, (N,) each
+    """NaN for all answers of a question unless they sum to more than 0."""
+    some = sum(answers) > 0  # False where NaN
+    return [np.where(some, answer, np.nan) for answer in answers]
+
+
+def known(
+    values: np.ndarray,  # (N, answers) as published
+    schema: Schema = GZ2,
+) -> np.ndarray:  # (N, answers) with NaN where a question was not reached
+    """The fractions of the questions that somebody answered."""
+    return np.stack([answer for place in schema.slices.values() for answer in reached(values.T[place])], axis=1)
+
+# %% ../nbs/00c_checks.ipynb #32816aa6
+def scaled(values: np.ndarray, schema: Schema = GZ2) -> np.ndarray:  # (N, answers), both
+    """The answers of each question divided by their sum."""
+    return values / per_answer(question_sums(values, schema), schema)
+
+# %% ../nbs/00c_checks.ipynb #80b0cdbb
+def whole_numbers(column: pd.Series, where: str | Path) -> pd.Series:  # Int64, NA = unknown
+    """A column of whole numbers."""
+    try:
+        return pd.to_numeric(column).astype("Int64")
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{where}: column {column.name!r} holds something that is no whole number; take the table as published") from error

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HEADLINE', 'scores', 'evaluate_file', 'stage_table', 'readable']
 
-# %% ../nbs/20_evaluate.ipynb #815b42f9
+# %% ../nbs/20_evaluate.ipynb #641f5d21
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from .files import BadInput, sha256_of
+from .floor import answer_floors, answer_ways, kaggle_floor, scored_noise, way
 from .metrics import align, classes_report, ids_of, intervals, kaggle_headline, kaggle_moments, per_answer, smooth_featured, training_mean
 from .predecessors import key_features, predecessor
+from .questions import per_question
 from .schema import GZ2, Schema
 from .select import CLASSES, label
 from .store import Store
@@ -31,34 +33,53 @@ def _plain(x):
         return [_plain(v) for v in x]
     return None if isinstance(x, float) and not np.isfinite(x) else x
 
-# %% ../nbs/20_evaluate.ipynb #de4a7b67
+# %% ../nbs/20_evaluate.ipynb #475ff5ea
+def _answers(pred, true, schema, constant, votes, min_votes, resamples, seed) -> tuple[pd.DataFrame, np.ndarray | None]:
+    "`per_answer`, with floors and shares of the way where votes are known, and the noise they come from."
+    rows = per_answer(pred, true, schema, constant=constant, votes=votes, min_votes=min_votes, resamples=resamples, seed=seed)
+    if votes is None:
+        return rows, None
+    mask, noise = scored_noise(true, votes, schema, min_votes)
+    rows = rows.merge(answer_floors(votes, mask, noise, schema).drop(columns="n"), on="answer")
+    return rows.merge(answer_ways(pred, true, constant, mask, noise, schema, resamples, seed), on="answer"), noise
+
+
+def _headline(pred, true, schema, constant, votes, resamples, seed) -> dict:
+    "The headline scores with intervals, beside constant, floor and share of the way."
+    parts, half = kaggle_moments(pred, true, schema), smooth_featured(pred, true, schema)
+    ends, found = intervals(kaggle_headline, parts, resamples, seed), {}
+    still = kaggle_headline(kaggle_moments(np.broadcast_to(constant, true.shape), true, schema).sum(0))
+    for name, value in kaggle_headline(parts.sum(0)).items():
+        found |= {name: value, f"{name}_lower": ends[name][0], f"{name}_upper": ends[name][1], f"{name}_constant": still[name]}
+    found |= {f"smooth_featured_accuracy{end}": half[f"accuracy{end}"] for end in ("", "_lower", "_upper")}
+    found |= {"smooth_featured_accuracy_constant": half["majority"], "smooth_featured": half}
+    for name, floor in ({} if votes is None else kaggle_floor(votes, schema)).items():
+        found |= {f"{name}_floor": floor, f"{name}_way": way(found[name], found[f"{name}_constant"], floor)}
+    return found
+
+# %% ../nbs/20_evaluate.ipynb #b70b95c8
 def scores(
     pred: np.ndarray,  # (N, answers) conditional fractions
     true: np.ndarray,  # (N, answers), NaN where unknown
     schema: Schema = GZ2,
     constant: np.ndarray | None = None,  # (answers,): training_mean of the training galaxies; None takes that of `true`
-    votes: np.ndarray | None = None,  # int (N, answers), for the noise floor
+    votes: np.ndarray | None = None,  # int (N, answers), for the noise floor and the likelihood
     ids: Sequence[str] | None = None,  # of the galaxies, for the checksum
     resamples: int = 1000,
     seed: int = 42,
+    min_votes: int = 2,  # score an answer where so many people were asked; needs `votes`
 ) -> dict:  # JSON-able
-    "All scores of a set of predictions, with intervals, beside the constant and the predecessor's."
+    "All scores of a set of predictions, with intervals, beside constant, floor and the predecessor's."
     own = training_mean(true, schema) if constant is None else constant
-    parts = kaggle_moments(pred, true, schema)
-    still = kaggle_headline(kaggle_moments(np.broadcast_to(own, true.shape), true, schema).sum(0))
-    ends = intervals(kaggle_headline, parts, resamples, seed)
     found = {
         "n": len(true), "ids_sha": None if ids is None else sha256_of("\n".join(sorted(ids)))[:12], "schema": schema.name,
         "constant_from": "scored galaxies" if constant is None else "training galaxies", "resamples": resamples, "seed": seed,
     }  # fmt: skip
-    for name, value in kaggle_headline(parts.sum(0)).items():
-        low, high = ends[name]
-        found |= {name: value, f"{name}_lower": low, f"{name}_upper": high, f"{name}_constant": still[name]}
-    half = smooth_featured(pred, true, schema)
-    found |= {f"smooth_featured_accuracy{end}": half[f"accuracy{end}"] for end in ("", "_lower", "_upper")}
-    rows = per_answer(pred, true, schema, constant=own, votes=votes, resamples=resamples, seed=seed)
-    tables = {"smooth_featured_accuracy_constant": half["majority"], "smooth_featured": half, "per_answer": rows,
-              "key_features": key_features(pred, true, rows, schema), "predecessor": predecessor(pred, true, schema)}  # fmt: skip
+    found |= _headline(pred, true, schema, own, votes, resamples, seed)
+    rows, noise = _answers(pred, true, schema, own, votes, min_votes, resamples, seed)
+    questions = per_question(pred, true, own, schema, votes=votes, noise=noise, min_votes=min_votes, resamples=resamples, seed=seed)
+    features = key_features(pred, true, rows, schema)
+    tables = {"per_answer": rows, "per_question": questions, "key_features": features, "predecessor": predecessor(pred, true, schema)}
     return _plain(found | tables)
 
 # %% ../nbs/20_evaluate.ipynb #0facf156

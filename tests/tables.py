@@ -10,6 +10,7 @@ from galaxy_sommelier.catalog import KAGGLE_COLUMNS, STEMS
 from galaxy_sommelier.schema import GZ2, kaggle_form
 
 CHUNK = 20_000  # rows that are made and written at once
+NO_QUOTES = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")  # as the published tables
 
 
 def draw(schema, n, seed=0):
@@ -144,7 +145,7 @@ def write(path, rows, n, seed=0):
             if writer is None and str(path).endswith(".parquet"):
                 writer = pa.parquet.ParquetWriter(sink, table.schema)
             elif writer is None:
-                writer = pa.csv.CSVWriter(sink, table.schema)
+                writer = pa.csv.CSVWriter(sink, table.schema, write_options=NO_QUOTES)
             writer.write_table(no_nan(table) if isinstance(writer, pa.csv.CSVWriter) else table)
         writer.close()
     return path

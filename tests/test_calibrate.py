@@ -1,0 +1,255 @@
+"""Calibration against scipy, against an injected strength, and against the truth of a simulated sky."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from galaxy_sommelier.calibrate import (
+    Calibration,
+    add_intervals,
+    answer_beta,
+    answer_intervals,
+    calibrate,
+    calibration_error,
+    count_probability,
+    coverage,
+    read_calibration,
+    reliability,
+    tempered,
+    volunteers_worth,
+    vote_pit,
+    votes_log_likelihood,
+    write_calibration,
+)
+from galaxy_sommelier.campaigns import HUBBLE
+from galaxy_sommelier.conformal import all_inside, conformal_intervals, misses, set_aside, width
+from galaxy_sommelier.files import BadInput
+from galaxy_sommelier.metrics import people, reached
+from galaxy_sommelier.schema import GZ2
+from galaxy_sommelier.simulate import sample_truth, true_fractions, vote
+
+STRENGTH = 15.0
+
+
+def whole(x, schema=GZ2):
+    """Each question's answers brought to a sum of one."""
+    return np.concatenate([x[:, s] / x[:, s].sum(1, keepdims=True) for s in schema.slices.values()], axis=1)
+
+
+@pytest.fixture(scope="module")
+def sky():
+    """What a model said of 12,000 galaxies, the truth around it with strength 15, votes of 30 to 60 people, and what is checked."""
+    rng = np.random.default_rng(11)
+    said = whole(true_fractions(sample_truth(12_000, seed=12)).astype(float).clip(0.01))
+    p = whole(rng.gamma(STRENGTH * said))
+    votes = vote(p, rng.integers(30, 61, len(p)), 13)
+    asked = people(votes)
+    true = np.divide(votes, asked, out=np.full(p.shape, np.nan), where=asked > 0)
+    return said, p, votes, true, reached(true, votes=votes)
+
+
+@pytest.fixture(scope="module")
+def fitted(sky):
+    return calibrate(sky[0][:4000], sky[2][:4000])
+
+
+def test_distributions_against_scipy(sky):
+    said, _, votes, _, _ = sky
+    for part in GZ2.slices.values():
+        k, a = votes[:40, part], 3.3 * said[:40, part]
+        np.testing.assert_allclose(votes_log_likelihood(k, a), stats.dirichlet_multinomial.logpmf(k, a, k.sum(1)), atol=1e-9)
+    k = np.arange(8)
+    np.testing.assert_allclose(count_probability(k, 7, 0.4, 12.0), stats.betabinom.pmf(k, 7, 0.4, 12.0))
+    assert count_probability(0, 0, 2.0, 3.0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_injected_strength_and_temperature_are_found(sky, temperature):
+    said, _, votes, _, _ = sky
+    found = calibrate(tempered(said, np.full(11, 1 / temperature))[:4000], votes[:4000])
+    np.testing.assert_allclose(found.temperature, temperature, rtol=0.08)
+    np.testing.assert_allclose(found.strength, STRENGTH, rtol=0.2)
+
+
+def test_calibration_raises_the_likelihood_of_unseen_votes(sky, fitted):
+    said, _, votes, _, _ = sky
+    bold = tempered(said, np.full(11, 0.6))
+    found = calibrate(bold[:4000], votes[:4000])
+    after = tempered(bold, found.temperature)
+    for q, part in enumerate(GZ2.slices.values()):
+        k = votes[4000:, part]
+        before = votes_log_likelihood(k, found.strength[q] * bold[4000:, part].clip(1e-9))
+        gain = votes_log_likelihood(k, found.strength[q] * after[4000:, part].clip(1e-9)) - before
+        assert gain.mean() > 2 * gain.std() / np.sqrt(len(gain))
+
+
+def test_a_question_that_few_reached_has_no_intervals(sky, tmp_path):
+    said, _, votes, _, mask = sky
+    few = votes[:60].copy()
+    few[10:, GZ2.slices["bar"]] = 0
+    found = calibrate(said[:60], few)
+    bar = GZ2.question_names.index("bar")
+    assert np.isnan(found.strength[bar]) and found.galaxies[bar] <= 10 and np.isfinite(found.strength[0])
+    low, high = answer_intervals(said[:5], found)
+    assert np.isnan(low[:, GZ2.slices["bar"]]).all() and np.isfinite(high[:, 0]).all()
+    low, _ = answer_intervals(said[:5], found, volunteers=10)
+    assert np.isnan(low[:, GZ2.slices["bar"]]).all()
+    assert np.isnan(vote_pit(said[:60], votes[:60], found, mask[:60])[:, GZ2.slices["bar"]]).all()
+    write_calibration(found, tmp_path / "c.json")
+    pd.testing.assert_frame_equal(read_calibration(tmp_path / "c.json").table(), found.table())
+
+
+def test_a_calibration_of_another_tree_is_refused(fitted, tmp_path):
+    write_calibration(fitted, tmp_path / "c.json")
+    with pytest.raises(BadInput, match="questions of gz2, not of hubble"):
+        read_calibration(tmp_path / "c.json", HUBBLE)
+    with pytest.raises(BadInput):
+        read_calibration(tmp_path / "none.json")
+
+
+def test_intervals_for_volunteers_against_scipy(sky, fitted):
+    said = sky[0][:20]
+    a, b = answer_beta(said, fitted)
+    for n in (1, 5, 44):
+        low, high = answer_intervals(said, fitted, level=0.8, volunteers=n)
+        np.testing.assert_array_equal(np.round(low * n), stats.betabinom.ppf(0.1, n, a, b))
+        np.testing.assert_array_equal(np.round(high * n), stats.betabinom.ppf(0.9, n, a, b))
+    many = answer_intervals(said, fitted, volunteers=400)
+    for end, crowd in zip(answer_intervals(said, fitted), many, strict=True):
+        np.testing.assert_allclose(end, crowd, atol=0.03)  # the next 400 are nearly an endless crowd
+
+
+def test_added_intervals_stand_beside_their_answers(sky, fitted):
+    said = sky[0][:10]
+    table = add_intervals(pd.DataFrame(said, columns=GZ2.columns).assign(id_str=[str(i) for i in range(10)]), fitted, level=0.8)
+    low, high = answer_intervals(said, fitted, level=0.8)
+    for j in (0, 8, 36):
+        np.testing.assert_array_equal(table[f"{GZ2.answers[j]}_lower"], low[:, j])
+        np.testing.assert_array_equal(table[f"{GZ2.answers[j]}_upper"], high[:, j])
+    assert list(table.id_str) == [str(i) for i in range(10)] and len(table.columns) == 1 + 3 * 37
+
+
+def test_intervals_hold_the_truth_and_the_next_volunteers(sky, fitted):
+    said, p, _, _, _ = sky
+    rows = slice(4000, None)
+    low, high = answer_intervals(said[rows], fitted)
+    assert ((low <= p[rows]) & (p[rows] <= high)).mean() == pytest.approx(0.9, abs=0.01)
+    next_votes = vote(p[rows], 20, 99)[:, :3] / 20
+    low, high = (end[:, :3] for end in answer_intervals(said[rows], fitted, volunteers=20))
+    assert 0.9 <= ((low <= next_votes) & (next_votes <= high)).mean() < 0.98  # whole numbers: rather more than 0.9
+
+
+def test_pit_against_scipy_and_uniform(sky, fitted):
+    said, _, votes, _, mask = sky
+    rows = slice(4000, 6000)
+    pit = vote_pit(said[rows], votes[rows], fitted, mask[rows], seed=5)
+    assert np.array_equal(np.isfinite(pit), mask[rows])
+    a, b = answer_beta(said[rows], fitted)
+    n, k = people(votes[rows]), votes[rows]
+    use = mask[rows]
+    below, upto = (stats.betabinom.cdf(k[use] - d, n[use], a[use], b[use]) for d in (1, 0))
+    assert (pit[use] >= below - 1e-9).all() and (pit[use] <= upto + 1e-9).all()
+    for j in (0, 3, 5):
+        assert stats.kstest(pit[use[:, j], j], "uniform").pvalue > 0.001
+    lost = Calibration(GZ2, fitted.temperature, fitted.strength * 6, fitted.galaxies)
+    wrong = vote_pit(said[rows], votes[rows], lost, use)
+    assert stats.kstest(wrong[:, 0], "uniform").pvalue < 1e-6
+
+
+def test_coverage_against_a_loop(sky, fitted):
+    said, _, votes, _, mask = sky
+    rows = slice(4000, 8000)
+    pit = vote_pit(said[rows], votes[rows], fitted, mask[rows])
+    table = coverage(pit, levels=(0.5, 0.9), resamples=200).set_index(["question", "level"])
+    for question, part in [*GZ2.slices.items(), ("all", slice(None))]:
+        inside = [abs(u - 0.5) <= 0.45 for u in pit[:, part].ravel() if np.isfinite(u)]
+        assert table.loc[(question, 0.9), "coverage"] == pytest.approx(np.mean(inside))
+    assert table.loc[("all", 0.5), "lower"] < 0.5 < table.loc[("all", 0.5), "upper"]
+    assert table.loc[("all", 0.9), "coverage"] == pytest.approx(0.9, abs=0.01)
+    assert np.isnan(coverage(np.full((3, 37), np.nan), resamples=5).coverage).all()
+
+
+def test_reliability_and_ece_against_loops(sky):
+    said, _, _, true, mask = sky
+    table = reliability(said, true, mask, bins=8)
+    j, error, total = GZ2.index("bar_yes"), 0.0, 0
+    use = np.flatnonzero(mask[:, j])
+    for number, rows in enumerate(np.array_split(use[np.argsort(said[use, j], kind="stable")], 8)):
+        row = table[(table.answer == "bar_yes") & (table.bin == number)].iloc[0]
+        assert (row.n, row.predicted, row.voted) == pytest.approx((len(rows), said[rows, j].mean(), true[rows, j].mean()))
+        error, total = error + len(rows) * abs(said[rows, j].mean() - true[rows, j].mean()), total + len(rows)
+    found = calibration_error(table).set_index("answer")
+    assert found.ece["bar_yes"] == pytest.approx(error / total)
+    assert (found.ece / found.ece_chance).median() < 1.7  # this model is calibrated: chance alone
+    shifted = calibration_error(reliability(np.clip(said + 0.05, 0, 1), true, mask)).set_index("answer")
+    assert shifted.ece["smooth-or-featured_smooth"] > 0.03
+
+
+def test_volunteers_worth_is_the_strength_that_was_put_in(sky):
+    said, _, votes, _, mask = sky
+    table = volunteers_worth(said, votes, mask, resamples=300).set_index("question")
+    assert ((table.lower <= STRENGTH) & (STRENGTH <= table.upper)).sum() >= 9
+    assert table.worth["smooth-or-featured"] == pytest.approx(STRENGTH, rel=0.05)
+
+
+def test_a_crowd_is_worth_itself(sky):
+    """Ten other volunteers as the model: they are worth ten."""
+    _, p, votes, _, mask = sky
+    ten = np.zeros(p.shape)
+    for part in GZ2.slices.values():
+        ten[:, part] = np.random.default_rng(part.start).multinomial(10, p[:, part]) / 10
+    table = volunteers_worth(ten, votes, mask, resamples=100).set_index("question")
+    assert table.worth["smooth-or-featured"] == pytest.approx(10, rel=0.06) and table.worth["bar"] == pytest.approx(10, rel=0.1)
+
+
+def test_conformal_coverage_on_a_sky_that_the_model_does_not_understand():
+    """Shaken log-odds, more in some galaxies than in others: 0.90 +- 0.01 over all questions."""
+    rng = np.random.default_rng(3)
+    p = true_fractions(sample_truth(24_000, seed=14)).astype(float).clip(0.01)
+    votes = vote(p, rng.integers(30, 61, len(p)), 15)
+    said = whole(p * np.exp(rng.normal(0, 1, p.shape) * rng.gamma(1, 0.5, (len(p), 1))))
+    asked = people(votes)
+    mask = reached(np.divide(votes, asked, out=np.full(p.shape, np.nan), where=asked > 0), votes=votes)
+    calibration = calibrate(said[:4000], votes[:4000])
+    conformal = set_aside(said[4000:14_000], votes[4000:14_000], mask[4000:14_000], calibration)
+    rows = slice(14_000, None)
+    held = all_inside(votes[rows], *conformal_intervals(said[rows], conformal, asked[rows].clip(1)), mask[rows])
+    assert np.nanmean(held) == pytest.approx(0.9, abs=0.01)
+    for q in range(11):
+        aside, seen = np.isfinite(misses(said, votes, mask, calibration.strength)[4000:14_000, q]).sum(), np.isfinite(held[:, q]).sum()
+        assert np.nanmean(held[:, q]) == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / aside + 0.09 / seen))
+
+
+@pytest.mark.parametrize("m", [9, 19, 37])
+def test_the_guarantee_holds_for_few_galaxies(m):
+    """The chance that the next one lies within is at least the level, and exceeds it by at most 1 / (m + 1)."""
+    rng = np.random.default_rng(m)
+    held = np.mean([rng.exponential() <= width(rng.exponential(size=m), 0.9) for _ in range(20_000)])
+    assert 0.9 - 0.007 <= held <= 0.9 + 1 / (m + 1) + 0.007
+
+
+def test_width_by_hand():
+    assert width(np.array([3.0, np.nan, 1, 2]), 0.75) == 3 and width(np.array([3.0, 1, 2]), 0.5) == 2
+    assert width(np.array([]), 0.5) == np.inf and width(np.arange(8.0), 0.9) == np.inf
+
+
+def test_all_inside_by_hand():
+    votes = np.zeros((1, 37), int)
+    votes[0, :3] = 5, 4, 1
+    low, high = np.zeros((1, 37)), np.ones((1, 37))
+    mask = np.zeros((1, 37), bool)
+    mask[0, :3] = True
+    assert all_inside(votes, low, high, mask)[0, 0] == 1 and np.isnan(all_inside(votes, low, high, mask)[0, 1:]).all()
+    high[0, 2] = 0.05  # one answer of three lies outside
+    assert all_inside(votes, low, high, mask)[0, 0] == 0
+
+
+def test_each_survey_has_its_own_width(sky, fitted):
+    said, _, votes, _, mask = sky
+    names = np.where(np.arange(len(said)) % 3 == 0, "b", "a")
+    conformal = set_aside(said, votes, mask, fitted, surveys=names)
+    alone = set_aside(said[names == "b"], votes[names == "b"], mask[names == "b"], fitted)
+    np.testing.assert_array_equal(conformal.widths.loc["b"], alone.widths.loc["all"])
+    with pytest.raises(BadInput, match="no galaxies of c were set aside"):
+        conformal_intervals(said[:2], conformal, surveys=["a", "c"])
