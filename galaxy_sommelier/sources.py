@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'WILLETT', 'DECALS', 'DESI', 'HART16', 'SOURCES', 'Source', 'existing', 'read_images', 'read_source',
            'schema_of']
 
-# %% ../nbs/01b_sources.ipynb #120526e2
+# %% ../nbs/01b_sources.ipynb #384097a8
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ from .campaigns import SCHEMAS
 from .catalog import read_hart16, read_kaggle, read_table, read_willett
 from .files import BadInput
 from .schema import GZ2, Schema
-from .tabular import read_columns
+from .tabular import header, pieces
 
-# %% ../nbs/01b_sources.ipynb #148bd35e
+# %% ../nbs/01b_sources.ipynb #f5945549
 @dataclass(frozen=True)
 class Source:
     """How a download looks."""
@@ -44,8 +44,10 @@ def _gz2(table, images, kind):
 
 def _own(table, images):
     """A galaxy table with the tree of its campaign."""
-    named = read_columns(table, text=["campaign"])
-    return read_table(table, schema_of(named, table) if "campaign" in named else GZ2)
+    if "campaign" not in header(table):
+        return read_table(table)
+    named = pd.concat([piece.to_pandas() for piece in pieces(table, text=["campaign"])])
+    return read_table(table, schema_of(named, table))
 
 
 def existing(root: Path, *names: str) -> Path:
