@@ -55,7 +55,7 @@ def header(path: str | Path) -> list[str]:  # .csv, .csv.gz, .parquet
         with pa.csv.open_csv(path, pa.csv.ReadOptions(block_size=1 << 17)) as reader:
             return reader.schema.names
 
-# %% ../nbs/00b_tabular.ipynb #5f82b33f
+# %% ../nbs/00b_tabular.ipynb #513b683e
 ROWS = 10_000  # of a piece, about
 
 
@@ -80,7 +80,7 @@ def pieces(
 
 def parquet_batches(path: str | Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The columns of a Parquet file, some rows at a time."""
-    with pa.parquet.ParquetFile(path) as file:
+    with pa.parquet.ParquetFile(path, pre_buffer=False) as file:  # or else it keeps what it has read until the end
         for batch in file.iter_batches(ROWS, columns=schema.names):
             yield batch.select(schema.names).cast(schema)
 
