@@ -21,7 +21,7 @@ from .files import BadInput
 from .schema import GZ2, Schema
 from .tabular import header, pieces
 
-# %% ../nbs/01b_sources.ipynb #f5945549
+# %% ../nbs/01b_sources.ipynb #507edb37
 @dataclass(frozen=True)
 class Source:
     """How a download looks."""
@@ -36,6 +36,16 @@ class Source:
         """The usual names."""
         return ", ".join(name for name in (self.tables[0], f"{self.images[0]}/") if not name.startswith(".")) or "*.jpg, *.png, *.fits"
 
+# %% ../nbs/01b_sources.ipynb #06c6ebbe
+def existing(root: Path, *names: str) -> Path:
+    """The first of these names that is there under `root`."""
+    if not root.is_dir():
+        raise BadInput(f"{root}: no such folder; the root of a download is the folder that holds {names[0]}")
+    for name in names:
+        if (root / name).exists():
+            return root / name
+    raise BadInput(f"{root}: holds no {' or '.join(names)}; see `sommelier prepare --help` for the layout")
+
 
 def _gz2(table, images, kind):
     """The table of Hart et al. (2016) with the mapping that lies beside it."""
@@ -48,16 +58,6 @@ def _own(table, images):
         return read_table(table)
     named = pd.concat([piece.to_pandas() for piece in pieces(table, text=["campaign"])])
     return read_table(table, schema_of(named, table))
-
-
-def existing(root: Path, *names: str) -> Path:
-    """The first of these names that is there under `root`."""
-    if not root.is_dir():
-        raise BadInput(f"{root}: no such folder; the root of a download is the folder that holds {names[0]}")
-    for name in names:
-        if (root / name).exists():
-            return root / name
-    raise BadInput(f"{root}: holds no {' or '.join(names)}; see `sommelier prepare --help` for the layout")
 
 # %% ../nbs/01b_sources.ipynb #447c2bfa
 def read_images(root: str | Path, schema: Schema = GZ2) -> pd.DataFrame:
