@@ -69,7 +69,7 @@ def _fit_question(pred: np.ndarray, votes: np.ndarray) -> tuple[float, float]:  
     found = minimize(cost, [0.0, np.log(20.0)], method="L-BFGS-B", bounds=[(-2, 2), (-1, 9)])
     return tuple(np.exp(found.x))
 
-# %% ../nbs/21_calibrate.ipynb #d47c1283
+# %% ../nbs/21_calibrate.ipynb #8f50a91a
 def calibrate(
     pred: np.ndarray,  # (N, answers) conditional fractions of galaxies that were not trained on
     votes: np.ndarray,  # int (N, answers), their votes
@@ -83,6 +83,8 @@ def calibrate(
         enough = use.sum() >= min_galaxies
         rows.append((*(_fit_question(pred[use, part], votes[use, part]) if enough else (1.0, np.nan)), int(use.sum())))
     temperature, strength, galaxies = map(np.array, zip(*rows, strict=True))
+    if np.isnan(strength).all():
+        raise BadInput(f"calibration: no question was answered for {min_galaxies} galaxies (at most {galaxies.max()}); take more galaxies")
     return Calibration(schema, temperature, strength, galaxies)
 
 # %% ../nbs/21_calibrate.ipynb #2688db98

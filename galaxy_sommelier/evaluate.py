@@ -114,7 +114,7 @@ def _coverage(splits: np.ndarray, rows: np.ndarray) -> dict:  # the split of eac
     "How many galaxies of each split were scored, of how many."
     return {str(s): {"predicted": int((splits[rows] == s).sum()), "galaxies": int((splits == s).sum())} for s in pd.unique(splits[rows])}
 
-# %% ../nbs/20_evaluate.ipynb #52b336b6
+# %% ../nbs/20_evaluate.ipynb #00e7130d
 def evaluate_file(
     predictions: str | Path | pd.DataFrame,  # Parquet from `sommelier predict`, or the table itself
     store: str | Path | Store,  # where the votes are
@@ -127,6 +127,8 @@ def evaluate_file(
     store = store if isinstance(store, Store) else Store(store)
     guess, wanted = _select(guess, store, split)
     pred, true = align(guess, store.table.iloc[wanted], store.schema)
+    if np.isnan(true).all():
+        raise BadInput(f"{store.path}: none of the {len(true)} galaxies predicted has votes in this store; score against one that has them")
     rows = store.indices(guess["id_str"].tolist())
     splits = np.full(len(store), "none", dtype=object) if store.split is None else store.split
     train = np.setdiff1d(np.flatnonzero(splits == "train"), rows)

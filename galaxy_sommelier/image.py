@@ -108,7 +108,7 @@ def read_image(
     """Read and decode a picture file, or raise `BadImage`."""
     return decode(read_bytes(path), str(path))
 
-# %% ../nbs/03_image.ipynb #1cba53b6
+# %% ../nbs/03_image.ipynb #2cb7a5f2
 @dataclass
 class ImageReport:
     """How many pictures were good, and what was wrong with the others."""
@@ -134,7 +134,7 @@ class ImageReport:
     ) -> "ImageReport":  # itself, so that calls can be chained
         """Raise `BadInput` when too many pictures are bad, or when none is good."""
         if self.share > max_bad or (self.bad and not self.ok):
-            raise BadInput(f"{self}; more than {max_bad:.1%} bad: mend the files or allow a larger share (max_bad)")
+            raise BadInput(f"{self}; more than {max_bad:.1%} bad: mend the files or allow a larger share (max_bad, --max-bad)")
         return self
 
 # %% ../nbs/03_image.ipynb #0ddc748a

@@ -285,9 +285,10 @@ def classes_report(
         "per_class": rows, "classes": list(classes), "confusion": matrix.tolist(),
     }  # fmt: skip
 
-# %% ../nbs/18_metrics.ipynb #50b63709
+# %% ../nbs/18_metrics.ipynb #d4a994d7
 def smooth_featured(pred: np.ndarray, true: np.ndarray, schema: Schema = GZ2) -> dict:  # conditional fractions (N, answers)
     "Does the model agree with the volunteers that a galaxy is rather smooth, or rather featured? A `classes_report`."
-    smooth, featured = schema.index("smooth-or-featured_smooth"), schema.index("smooth-or-featured_featured-or-disk")
-    said = [np.where(x[:, smooth] > x[:, featured], "smooth", "featured").tolist() for x in (true, pred)]
+    two = [schema.index(f"smooth-or-featured_{answer}") for answer in ("smooth", "featured-or-disk")]
+    known = np.isfinite(true[:, two]).all(1)
+    said = [np.where(x[:, 0] > x[:, 1], "smooth", "featured").tolist() for x in (true[known][:, two], pred[known][:, two])]
     return classes_report(*said, classes=("smooth", "featured"))

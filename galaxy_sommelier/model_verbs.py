@@ -111,7 +111,7 @@ def predict(model, source, out, split, tta, batch_size, max_bad):
     write_predictions(table, out, network, images=json.dumps(images), tta=tta)
     say_images(out, images)
 
-# %% ../nbs/32c_model_verbs.ipynb #6c1930d6
+# %% ../nbs/32c_model_verbs.ipynb #de0ee11d
 def calibration_of(model: Path) -> Path:  # run folder or the model/ in it
     "Where the calibration of a model is, or would be."
     return (model / "model" if (model / "model").is_dir() else model) / "calibration.json"
@@ -137,7 +137,10 @@ def calibrate(model, store, split):
     from galaxy_sommelier.predict import predict as predict_all
     from galaxy_sommelier.store import Store
 
-    data, network = Store(store), load_model(model)
+    network = load_model(model)
+    data = Store(store, schema=network.schema)
+    if network.config.classes:
+        raise BadInput(f"{model}: predicts classes, and only vote fractions have intervals; calibrate a model trained on votes")
     if data.votes is None:
         raise BadInput(f"{store}: holds no numbers of votes; calibrate on a store that has them, such as one of Hart16")
     which = data.indices(split)
