@@ -21,7 +21,7 @@ from .files import BadInput, read_json
 from .schema import GZ2, Schema
 from .select import CLASSES
 
-# %% ../nbs/10_model.ipynb #782c331c
+# %% ../nbs/10_model.ipynb #df0e177b
 class GalaxyConfig(PreTrainedConfig):
     "Everything about a model but its weights."
     model_type = "galaxy-sommelier"
@@ -34,6 +34,7 @@ class GalaxyConfig(PreTrainedConfig):
     blocks: list[int] | tuple[int, ...] = (-1,)  # of which blocks, counted from the end
     head: str = "linear"  # "linear" or "mlp"
     dropout: float = 0.1  # of the head, [0, 1)
+    votes: bool = False  # whether it also learns a strength for each question, from votes; see `11a_votes`
     image_size: int = 224  # pixels, a multiple of the patch
     crop: float = 1.0  # share of the frame's side that the model sees, (0, 1]
     image_mean: list[float] | tuple[float, ...] = tuple(IMAGENET["image_mean"])  # of R, G, B, for values in [0, 1]
@@ -62,19 +63,20 @@ def tree_softmax(
     "Fractions that sum to one for each question."
     return torch.cat([logits[..., where].softmax(-1) for where in schema.slices.values()], dim=-1)
 
-# %% ../nbs/10_model.ipynb #aacb52cb
+# %% ../nbs/10_model.ipynb #8674a767
 @dataclass
 class GalaxyOutput(ModelOutput):
     "What a model says about a batch of galaxies."
     logits: torch.Tensor | None = None  # (B, answers)
     fractions: torch.Tensor | None = None  # (B, answers), in [0, 1]
+    log_strength: torch.Tensor | None = None  # (B, questions), of a model trained on votes
 
-# %% ../nbs/10_model.ipynb #e914a4e6
+# %% ../nbs/10_model.ipynb #54d7cd7f
 class GalaxyModel(PreTrainedModel):
     "A backbone and a head over a question tree."
     config_class = GalaxyConfig
     main_input_name = "pixel_values"
-    _supports_sdpa = True
+    _supports_sdpa = supports_gradient_checkpointing = True
 
     def __init__(self, config: GalaxyConfig):
         super().__init__(config)
@@ -83,6 +85,7 @@ class GalaxyModel(PreTrainedModel):
         self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone_config))
         features = feature_width(self.backbone.config, config.pool, config.blocks)
         self.head = make_head(config.head, features, len(self.answers), config.dropout)
+        self.log_strength = nn.Parameter(torch.full((len(self.schema.questions),), 3.0)) if config.votes else None
         self.post_init()
 
     def _init_weights(self, module):  # the head's, as PyTorch draws them
@@ -93,7 +96,8 @@ class GalaxyModel(PreTrainedModel):
 
     def classify(self, features):  # (B, D) -> GalaxyOutput
         with torch.autocast(features.device.type, enabled=False): logits = self.head(features.float())  # (B, answers)
-        return GalaxyOutput(logits, logits.softmax(-1) if self.config.classes else tree_softmax(logits, self.schema))
+        strength = None if self.log_strength is None else self.log_strength.expand(len(logits), -1)
+        return GalaxyOutput(logits, logits.softmax(-1) if self.config.classes else tree_softmax(logits, self.schema), strength)
 
     def forward(self, pixel_values):  # (B, 3, S, S), normalised -> GalaxyOutput
         return self.classify(self.features(pixel_values))
@@ -120,7 +124,7 @@ def check_choices(
     if not config.blocks or not all(-layers <= block < 0 for block in config.blocks):
         raise BadInput(f"blocks: {tuple(config.blocks)} must lie between -{layers} (the first block) and -1 (the last)")
 
-# %% ../nbs/10_model.ipynb #4632880b
+# %% ../nbs/10_model.ipynb #9c91cc4d
 def build_model(
     backbone: str | Path,  # a key of `TINY`, a folder, or an id of the Hugging Face hub
     schema: Schema = GZ2,  # the question tree
@@ -132,13 +136,14 @@ def build_model(
     crop: float = 1.0,  # share of the frame's side that the model sees, (0, 1]
     dropout: float = 0.1,  # of the head, [0, 1)
     drop_path: float = 0.0,  # of the backbone's branches while it learns, [0, 1)
+    votes: bool = False,  # learn a strength for each question, too
     seed: int = 42,  # of the head, and of a tiny backbone
 ) -> GalaxyModel:
     "A model with a pretrained backbone and a new head."
     weights, remembered = open_backbone(backbone, image_size)
     remembered["backbone_config"]["drop_path_rate"] = drop_path
     config = GalaxyConfig(**remembered, schema=schema.to_dict(), classes=list(classes) if classes else None, head=head, pool=pool,
-                          blocks=list(blocks), image_size=image_size, crop=crop, dropout=dropout)
+                          blocks=list(blocks), image_size=image_size, crop=crop, dropout=dropout, votes=votes)
     check_choices(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -176,7 +181,7 @@ def predecessor_model(
     "The second predecessor's classifier, untrained as it was."
     return build_model(backbone, classes=CLASSES, pool="cls", head="linear", image_size=image_size, crop=0.875, dropout=0.1, seed=seed)
 
-# %% ../nbs/10_model.ipynb #27a29df0
+# %% ../nbs/10_model.ipynb #f388fffe
 def parameter_groups(
     model: GalaxyModel,  # of any kind
     lr: float,  # learning rate of the last block
@@ -185,7 +190,7 @@ def parameter_groups(
     weight_decay: float = 0.05,  # of matrices
 ) -> list[dict]:
     "Parameter groups for `torch.optim.AdamW`, each with its rate and its weight decay."
-    blocks, head = blocks_of(model.backbone), set(model.head.parameters())
+    blocks, head = blocks_of(model.backbone), {p for name, p in model.named_parameters() if not name.startswith("backbone.")}
     level = {p: number for number, block in enumerate(blocks, 1) for p in block.parameters()}
     level |= {p: len(blocks) for p in final_norm(model.backbone).parameters()}
     groups = {}

@@ -20,14 +20,14 @@ import yaml
 
 from .files import BadInput
 
-# %% ../nbs/12d_settings.ipynb #25927254
-STAGES = ("baseline", "probe", "head", "full")
+# %% ../nbs/12d_settings.ipynb #64519b2e
+STAGES = ("baseline", "probe", "head", "lora", "full")
 
-# %% ../nbs/12d_settings.ipynb #b6ea027f
+# %% ../nbs/12d_settings.ipynb #900bd787
 @dataclass(frozen=True)
 class TrainSettings:
     """What a training run may choose; a YAML file holds the same names."""
-    stage: str = "full"  # "baseline" (untrained head), "probe" (linear, to convergence), "head" (frozen backbone) or "full"
+    stage: str = "full"  # "baseline" (untrained head), "probe" (linear, to convergence), "head" (frozen backbone), "lora" or "full"
     backbone: str = "tiny"  # "tiny" (small, random), a local folder or a hub id
     backbone_name: str | None = None  # what tables call the backbone; None: its folder or hub id
     head: str = "linear"  # "linear" or "mlp"
@@ -36,7 +36,10 @@ class TrainSettings:
     image_size: int = 112  # pixels, a multiple of the backbone's patch (112 = 8 x 14 = 7 x 16)
     crop: float = 0.55  # share of the frame's side that the model sees, (0, 1]
     epochs: int = 12  # passes over the training galaxies
-    batch_size: int = 32  # galaxies a step
+    batch_size: int = 32  # galaxies a step, of all processes together
+    accumulate: int = 1  # parts into which a batch is cut where it does not fit into memory
+    checkpointing: bool = False  # compute a block's numbers twice and keep them never: less memory, more time
+    compile: bool = False  # let torch.compile rewrite the model: minutes at the start, faster steps on a GPU
     lr: float = 1e-4  # learning rate at the top of the backbone
     head_lr: float = 1e-3  # learning rate of the head
     layer_decay: float = 0.8  # each block learns this much slower than the one above, (0, 1]
@@ -44,8 +47,13 @@ class TrainSettings:
     weight_decay: float = 0.05  # of matrices; biases, norms and embeddings have none
     clip: float = 3.0  # largest norm of the gradient
     dropout: float = 0.1  # share of the head's inputs dropped
-    drop_path: float = 0.1  # largest share of residual branches dropped, stage "full"
-    mse: float = 10.0  # weight of the squared error in the Kaggle form beside the cross-entropy
+    drop_path: float = 0.1  # largest share of residual branches dropped, stages "full" and "lora"
+    lora_rank: int = 8  # rank of the corrections of stage "lora"
+    ema: float = 0.0  # share of the past in a running average of the weights, which is judged and kept; 0: none
+    loss: str = "fractions"  # "fractions", or "votes": counts, with a strength learned for each question
+    mse: float = 10.0  # weight of the squared error in the Kaggle form beside the cross-entropy, loss "fractions"
+    smoothing: float = 0.0  # volunteers' worth of the average galaxy that is mixed into the votes of each
+    balance: str = "none"  # "none", or rare classes count more ("weight") or are drawn more often ("sample")
     zoom: float = 0.15  # sizes vary by a factor of up to exp(zoom), up and down
     shift: float = 0.03  # centres vary by up to this share of the side
     brightness: float = 0.1  # brightness varies by up to this share
@@ -86,12 +94,13 @@ def typed(
     except (KeyError, TypeError, ValueError, OverflowError):
         raise BadInput(f"setting {name!r}: {value!r} is no {type(default).__name__}; the default is {default!r}") from None
 
-# %% ../nbs/12d_settings.ipynb #da9dcd1f
+# %% ../nbs/12d_settings.ipynb #7d24be8a
 CHOICES = {"stage": STAGES, "head": ("linear", "mlp"), "pool": ("cls", "mean", "both"), "precision": ("bf16", "fp32"),
-           "report_to": ("none", "wandb", "tensorboard")}
-POSITIVE = {"image_size", "crop", "epochs", "batch_size", "lr", "head_lr", "layer_decay", "clip", "views"}  # other numbers may be 0
+           "report_to": ("none", "wandb", "tensorboard"),
+           "loss": ("fractions", "votes"), "balance": ("none", "weight", "sample")}
+POSITIVE = {"image_size", "crop", "epochs", "batch_size", "accumulate", "lora_rank", "lr", "head_lr", "layer_decay", "clip", "views"}  # other numbers may be 0
 SHARES = {"crop", "layer_decay"}  # at most 1
-BELOW_1 = {"warmup", "dropout", "drop_path", "shift", "brightness"}
+BELOW_1 = {"warmup", "dropout", "drop_path", "shift", "brightness", "ema"}
 
 
 def check(

@@ -302,7 +302,7 @@ def _verify(store):
             raise BadInput(f"{store.path / part['file']}: has changed since it was written; copy it again or make the store anew")
     return store
 
-# %% ../nbs/06_store.ipynb #8976477e
+# %% ../nbs/06_store.ipynb #39fc6c6e
 class GalaxyDataset(torch.utils.data.Dataset):
     """Pictures and vote fractions of some galaxies of a store, at the size that a network wants."""
 
@@ -327,8 +327,9 @@ class GalaxyDataset(torch.utils.data.Dataset):
         rows = self.indices[items]
         pixels = resize([self.store.image(row) for row in rows], self.crop, self.side)  # (n, 3, side, side) uint8
         labels = torch.from_numpy(self.store.fractions[rows])  # (n, answers) float32
-        return [{"pixel_values": x, "labels": y, "weight": self.store.weights[row], "index": int(row)}
-                for x, y, row in zip(pixels, labels, rows, strict=True)]
+        votes = [{}] * len(rows) if self.store.votes is None else [{"votes": v} for v in torch.from_numpy(self.store.votes[rows]).float()]
+        return [{"pixel_values": x, "labels": y, "weight": self.store.weights[row], "index": int(row), **v}
+                for x, y, v, row in zip(pixels, labels, votes, rows, strict=True)]
 
     def __getitem__(self, item: int) -> dict:
         return self.__getitems__([item])[0]

@@ -43,7 +43,7 @@ def vote_nll(
     answers = question_sums(torch.lgamma(k + a) - torch.lgamma(k + 1) - torch.lgamma(a), schema)
     return -(torch.lgamma(n + 1) + torch.lgamma(total) - torch.lgamma(n + total) + answers) * known
 
-# %% ../nbs/11a_votes.ipynb #67abff35
+# %% ../nbs/11a_votes.ipynb #6d02cbf3
 def vote_loss(
     logits: torch.Tensor,  # (B, answers)
     log_strength: torch.Tensor,  # (questions,) or (B, questions)
@@ -51,9 +51,11 @@ def vote_loss(
     fractions: torch.Tensor,  # (B, answers) conditional, NaN where unknown; used where counts are unknown
     schema: Schema,
     worth: float = 10.0,  # volunteers whom a fraction without counts stands for
+    weights: torch.Tensor | None = None,  # (B,) how much each galaxy counts; None: all alike
 ) -> torch.Tensor:  # a number, float64: mean over galaxies
     "The loss of a head that is trained on votes."
     counted = ~torch.isnan(question_sums(votes, schema))
     by_votes = vote_nll(concentrations(logits, log_strength, schema), votes, schema)
     by_share = reach(kaggle_form(fractions, schema), schema) * question_nll(logits, fractions, schema)
-    return torch.where(counted, by_votes, worth * by_share.double()).sum(-1).mean()
+    each = torch.where(counted, by_votes, worth * by_share.double()).sum(-1)  # (B,)
+    return (each if weights is None else weights * each).mean()
