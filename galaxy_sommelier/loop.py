@@ -85,14 +85,14 @@ class Average(TrainerCallback):
     def on_step_end(self, args, state, control, model, **kwargs):
         self.averaged.update_parameters(model)
 
-# %% ../nbs/12e_loop.ipynb #264f92a8
+# %% ../nbs/12e_loop.ipynb #f14c9735
 class GalaxyTrainer(Trainer):
     """Hugging Face's `Trainer` with a tree loss, rates for groups of parameters, and checkpoints that are whole or ignored."""
 
     def __init__(self, settings: TrainSettings, schema: Schema, groups: list[dict], chances: np.ndarray | None = None, **kwargs):
         super().__init__(**kwargs)
         self.settings, self.schema, self.groups, self.chances = settings, schema, groups, chances
-        self.model_accepts_loss_kwargs = True  # asks `Trainer` for the number of galaxies in a step, and not to divide by the number of parts
+        self.model_accepts_loss_kwargs = True  # `Trainer` then hands over the number of galaxies in a step
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)) if settings.ema else None
 
     def get_train_dataloader(self):

@@ -27,11 +27,11 @@ def show_settings(context, option, wanted):
         click.echo(describe_settings().to_string())
         context.exit()
 
-# %% ../nbs/32c_model_verbs.ipynb #8502bdcc
+# %% ../nbs/32c_model_verbs.ipynb #6cf11f59
 @main.command()
 @click.argument("store", type=Path)
 @click.option("--show", is_flag=True, is_eager=True, expose_value=False, callback=show_settings, help="list all settings and stop")
-@click.option("--stage", type=click.Choice(["baseline", "probe", "head", "full"]), help="what learns, see above  [default: full]")
+@click.option("--stage", type=click.Choice(["baseline", "probe", "head", "lora", "full"]), help="what learns, see above  [default: full]")
 @click.option("--backbone", help="`tiny` (small, random), a folder or a hub id  [default: of the settings]")
 @out_option("the run folder  [default: a new one under data/runs]", required=False)
 @click.option("--from", "start_from", type=Path, help="run or model folder whose weights it starts with")
@@ -43,6 +43,7 @@ def train(store, stage, backbone, out, start_from, config, pairs):
     baseline  backbone as it comes, head drawn at random: nothing is learnt
     probe     linear head fitted to convergence on frozen features: the honest baseline
     head      head trained on frozen features (seconds to minutes on a CPU)
+    lora      low-rank corrections to the backbone and the head: a few per cent of the numbers
     full      everything is trained, the lower a block of the backbone the more slowly
 
     Every field of the settings is a NAME for -p: epochs, batch_size (galaxies), image_size (pixels), crop (share of the
@@ -73,7 +74,7 @@ def headline(metrics: dict):
             way = f"  {metrics[f'{name}_way']:.0%} of the way" if metrics.get(f"{name}_way") is not None else ""
             click.echo(f"{name:26s}{metrics[name]:.4f}{around}{constant}{floor}{way}")
 
-# %% ../nbs/32c_model_verbs.ipynb #83eb2d04
+# %% ../nbs/32c_model_verbs.ipynb #1e795648
 @main.command()
 @click.argument("model", type=Path)
 @click.argument("source", type=Path, metavar="INPUT")
@@ -87,12 +88,12 @@ def predict(model, source, out, split, tta, batch_size, max_bad):
 
     MODEL is a run folder or the model/ in it. One row a galaxy: the fraction of each answer among those who are asked (0 to
     1), the probability to be asked each question, label and confidence. A model that was calibrated (see `sommelier calibrate`)
-    adds the 90 % interval of each fraction as _lower and _upper. Broken images are named and left out.
+    or trained on votes adds the 90 % interval of each fraction as _lower and _upper. Broken images are named and left out.
 
     \b
     sommelier predict data/runs/full my-images --out predictions.parquet
     """
-    from galaxy_sommelier.calibrate import add_intervals, read_calibration
+    from galaxy_sommelier.calibrate import add_intervals, learnt_calibration, read_calibration
     from galaxy_sommelier.model import load_model
     from galaxy_sommelier.predict import predict as predict_all
     from galaxy_sommelier.predict import write_predictions
@@ -105,9 +106,10 @@ def predict(model, source, out, split, tta, batch_size, max_bad):
     which = chosen.indices(split) if split else None
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # the images left out are printed below
         table = predict_all(network, chosen, indices=which, tta=tta, batch_size=batch_size, max_bad=max_bad)
-    images, calibration = table.attrs["images"], calibration_of(model)
-    if calibration.exists():
-        table = add_intervals(table, read_calibration(calibration, network.schema))
+    images, measured = table.attrs["images"], calibration_of(model)
+    calibration = read_calibration(measured, network.schema) if measured.exists() else learnt_calibration(network)
+    if calibration is not None:
+        table = add_intervals(table, calibration)
     write_predictions(table, out, network, images=json.dumps(images), tta=tta)
     say_images(out, images)
 

@@ -94,11 +94,12 @@ def typed(
     except (KeyError, TypeError, ValueError, OverflowError):
         raise BadInput(f"setting {name!r}: {value!r} is no {type(default).__name__}; the default is {default!r}") from None
 
-# %% ../nbs/12d_settings.ipynb #7d24be8a
+# %% ../nbs/12d_settings.ipynb #7015d23e
 CHOICES = {"stage": STAGES, "head": ("linear", "mlp"), "pool": ("cls", "mean", "both"), "precision": ("bf16", "fp32"),
            "report_to": ("none", "wandb", "tensorboard"),
            "loss": ("fractions", "votes"), "balance": ("none", "weight", "sample")}
-POSITIVE = {"image_size", "crop", "epochs", "batch_size", "accumulate", "lora_rank", "lr", "head_lr", "layer_decay", "clip", "views"}  # other numbers may be 0
+POSITIVE = {"image_size", "crop", "epochs", "batch_size", "accumulate", "lora_rank", "lr", "head_lr", "layer_decay", "clip",
+            "views"}  # other numbers may be 0
 SHARES = {"crop", "layer_decay"}  # at most 1
 BELOW_1 = {"warmup", "dropout", "drop_path", "shift", "brightness", "ema"}
 

@@ -33,7 +33,7 @@ from .select import label, write_ids
 from .settings import TrainSettings
 from .store import GalaxyDataset, Store
 
-# %% ../nbs/13_train.ipynb #b7a77d8a
+# %% ../nbs/13_train.ipynb #105cde72
 def smoothed(
     votes: np.ndarray,  # int (N, answers)
     store: Store,  # for its schema
@@ -43,7 +43,8 @@ def smoothed(
     parts = []
     for where in store.schema.slices.values():
         k, n = votes[:, where], votes[:, where].sum(1, keepdims=True)
-        parts.append(np.where(n > 0, (k + strength * k.sum(0) / max(k.sum(), 1)) / np.maximum(n + strength, 1e-9), np.nan))
+        mixed = (k + strength * k.sum(0) / max(k.sum(), 1)) / np.maximum(n + strength, 1e-9)
+        parts.append(np.where(n > 0, mixed, np.nan))
     return np.concatenate(parts, 1).astype(np.float32)
 
 
@@ -51,7 +52,7 @@ def with_targets(store: Store, settings: TrainSettings) -> Store:
     """The store with the fractions and weights that its training galaxies are to be learnt with."""
     counted = settings.smoothing or settings.loss == "votes"
     if counted and store.votes is None:
-        raise BadInput(f"{store.path}: holds no numbers of votes, which loss 'votes' and smoothing need; set loss to fractions, smoothing to 0")
+        raise BadInput(f"{store.path}: has no numbers of votes, which loss 'votes' and smoothing need; use neither with this store")
     train, store = store.indices("train"), copy.copy(store)
     store.fractions, store.weights = store.fractions.copy(), store.weights.copy()
     if settings.smoothing:
@@ -60,12 +61,13 @@ def with_targets(store: Store, settings: TrainSettings) -> Store:
         store.weights[train] *= class_balance(label(store.table.iloc[train], schema=store.schema)["label"])
     return store
 
-# %% ../nbs/13_train.ipynb #c14b8675
+# %% ../nbs/13_train.ipynb #6ab6e09f
 class FeatureDataset(Dataset):
     """Features of galaxies in several views, with the fractions and, where they are known, the votes."""
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, votes: torch.Tensor | None = None):
-        self.features, self.labels, self.weights, self.votes = features, labels, weights, votes  # (N, V, D), (N, answers), (N,), (N, answers)
+        self.features, self.labels = features, labels  # (N, V, D), (N, answers)
+        self.weights, self.votes = weights, votes  # (N,), (N, answers)
 
     def __len__(self):
         return len(self.features)
@@ -86,7 +88,8 @@ def encode_split(
     indices = store.indices(split)
     features = encode(model, store, indices, views=views, precision=precision)
     votes = None if store.votes is None else torch.from_numpy(store.votes[indices]).float()
-    return FeatureDataset(*map(torch.as_tensor, (features.values, store.fractions[indices], store.weights[indices])), votes)
+    parts = (features.values, store.fractions[indices], store.weights[indices])
+    return FeatureDataset(*map(torch.as_tensor, parts), votes)
 
 # %% ../nbs/13_train.ipynb #592c5465
 def fit_head(
@@ -146,7 +149,7 @@ def fit_probe(
     write_history(rows, out / "history.csv")
     return rows
 
-# %% ../nbs/13_train.ipynb #cceb5199
+# %% ../nbs/13_train.ipynb #2a2cead4
 MARGIN = 1.25  # side of a training image in sides of the crop
 ON_IMAGES = ("lora", "full")  # stages that change the backbone
 LEARNING = ("head", *ON_IMAGES)  # stages that learn by steps
@@ -165,13 +168,14 @@ def fit_images(
     data = {split: GalaxyDataset(store, store.indices(split), s.image_size, s.crop, margin=margin)
             for split, margin in (("train", MARGIN), ("val", 1.0))}
     groups = parameter_groups(model, s.lr, s.head_lr, s.layer_decay, s.weight_decay)
-    chances = class_balance(label(store.table.iloc[store.indices("train")], schema=store.schema)["label"]) if s.balance == "sample" else None
+    train = store.table.iloc[store.indices("train")]
+    chances = class_balance(label(train, schema=store.schema)["label"]) if s.balance == "sample" else None
     rows = run_trainer(make_trainer(ImageTrainer, model, groups, data, store.schema, s, out, chances), out)
     if s.stage == "lora":
         merge_lora(model)
     return rows
 
-# %% ../nbs/13_train.ipynb #069b5776
+# %% ../nbs/13_train.ipynb #c855b494
 def make_model(
     store: Store,  # whose questions the model answers
     settings: TrainSettings,
@@ -180,7 +184,8 @@ def make_model(
     """The model before training; the head is drawn with the seed."""
     s = settings
     model = build_model(s.backbone, schema=store.schema, head=s.head, pool=s.pool, blocks=s.blocks, image_size=s.image_size, crop=s.crop,
-                        dropout=s.dropout, drop_path=s.drop_path if s.stage in ON_IMAGES else 0.0, votes=s.loss == "votes" and s.stage in LEARNING, seed=s.seed)
+                        dropout=s.dropout, drop_path=s.drop_path if s.stage in ON_IMAGES else 0.0,
+                        votes=s.loss == "votes" and s.stage in LEARNING, seed=s.seed)
     if s.backbone_name:
         model.config.backbone_name = s.backbone_name
     if start_from is not None:
@@ -266,14 +271,14 @@ def finish(
         **quick_scores(table[store.schema.columns].to_numpy(), store.fractions[store.indices(split)], store.schema),
         "best": best, "seconds": round(time.time() - began, 1)})
 
-# %% ../nbs/13_train.ipynb #088e3298
+# %% ../nbs/13_train.ipynb #d1a29980
 def check_processes(settings: TrainSettings) -> bool:  # whether this process is the first
     """Check that the settings suit the number of processes."""
     world, parts = int(os.environ.get("WORLD_SIZE", 1)), settings.accumulate
     if world > 1 and settings.stage not in ON_IMAGES:
         raise BadInput(f"stage {settings.stage!r}: trains in one process; leave --processes out, or choose one of {', '.join(ON_IMAGES)}")
     if settings.batch_size < world * parts:
-        raise BadInput(f"setting 'batch_size': {settings.batch_size} galaxies cannot be shared by {world} processes in {parts} parts; take more")
+        raise BadInput(f"setting 'batch_size': {settings.batch_size} is too small for {world} processes in {parts} parts; take more")
     return os.environ.get("RANK", "0") == "0"
 
 # %% ../nbs/13_train.ipynb #5ccfbab0
