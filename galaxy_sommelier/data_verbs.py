@@ -87,7 +87,7 @@ def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> 
     weights[learning] = population_weights(galaxies[learning], reference)
     return galaxies.assign(weight=weights)
 
-# %% ../nbs/32b_data_verbs.ipynb #285ab92a
+# %% ../nbs/32b_data_verbs.ipynb #96e5c9ec
 @main.command()
 @click.argument("source", type=click.Choice(list(SOURCES)))
 @click.option("--root", type=Path, required=True, help="folder of the download")
@@ -118,6 +118,7 @@ def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids
     from galaxy_sommelier.store import write_store
 
     galaxies = read_source(source, root, table, kind)
+    click.echo(f"{galaxies.attrs['table']}: {len(galaxies)} galaxies")
     if exclude_ids:
         galaxies = keep_out(galaxies, exclude_ids)
     chosen = read_ids(test_ids, among=galaxies.id_str) if test_ids else None

@@ -33,7 +33,7 @@ def _plain(x):
         return [_plain(v) for v in x]
     return None if isinstance(x, float) and not np.isfinite(x) else x
 
-# %% ../nbs/20_evaluate.ipynb #475ff5ea
+# %% ../nbs/20_evaluate.ipynb #58faf773
 def _answers(pred, true, schema, constant, votes, min_votes, resamples, seed) -> tuple[pd.DataFrame, np.ndarray | None]:
     "`per_answer`, with floors and shares of the way where votes are known, and the noise they come from."
     rows = per_answer(pred, true, schema, constant=constant, votes=votes, min_votes=min_votes, resamples=resamples, seed=seed)
@@ -54,7 +54,9 @@ def _headline(pred, true, schema, constant, votes, resamples, seed) -> dict:
     found |= {f"smooth_featured_accuracy{end}": half[f"accuracy{end}"] for end in ("", "_lower", "_upper")}
     found |= {"smooth_featured_accuracy_constant": half["majority"], "smooth_featured": half}
     for name, floor in ({} if votes is None else kaggle_floor(votes, schema)).items():
-        found |= {f"{name}_floor": floor, f"{name}_way": way(found[name], found[f"{name}_constant"], floor)}
+        found |= {f"{name}_floor": floor}
+        if name != "kaggle_mae":  # its best constant would be a median
+            found |= {f"{name}_way": way(found[name], found[f"{name}_constant"], floor)}
     return found
 
 # %% ../nbs/20_evaluate.ipynb #b70b95c8

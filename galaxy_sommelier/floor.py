@@ -176,27 +176,26 @@ def way(score, constant, floor):  # numbers or arrays, all of one kind of score
     room = floor - constant
     return np.divide(score - constant, room, out=np.full(room.shape, np.nan), where=np.abs(room) > 1e-9)
 
-# %% ../nbs/18a_floor.ipynb #9304719e
+# %% ../nbs/18a_floor.ipynb #7d763435
 def way_parts(
     pred: np.ndarray,  # (N, answers) conditional fractions
     true: np.ndarray,  # (N, answers), NaN where unknown
     constant: np.ndarray,  # (answers,): the training mean
     mask: np.ndarray,  # bool (N, answers): what is scored; from `reached`
     noise: np.ndarray,  # (N, 3, answers), from `noise_parts`
-) -> np.ndarray:  # (N, 7, answers): 1, then squared and absolute errors of the model, the constant and the perfect predictor
+) -> np.ndarray:  # (N, 4, answers): 1, then squared errors of the model, the constant and the perfect predictor
     "What each galaxy adds to the sums behind the shares of the way."
     model, still = moments(pred, true, mask), moments(constant, true, mask)
-    return np.concatenate([model[:, [0, 5, 6]], still[:, 5:], noise[:, :2]], axis=1)
+    return np.concatenate([model[:, [0, 5]], still[:, [5]], noise[:, [0]]], axis=1)
 
 
-def ways(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 7, answers) -> each share (..., answers)
-    "Shares of the way in RMSE and in MAE."
-    n, *errors = np.moveaxis(sums, -2, 0)
+def ways(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 4, answers) -> each share (..., answers)
+    "Shares of the way in RMSE."
+    n, *squared = np.moveaxis(sums, -2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        squared, absolute = ([x / n for x in errors[i::2]] for i in (0, 1))
-    return {"way_rmse": way(*(np.sqrt(x) for x in squared)), "way_mae": way(*absolute)}
+        return {"way_rmse": way(*(np.sqrt(x / n) for x in squared))}
 
-# %% ../nbs/18a_floor.ipynb #04df97f4
+# %% ../nbs/18a_floor.ipynb #fd74b72e
 def answer_ways(
     pred: np.ndarray,  # (N, answers) conditional fractions
     true: np.ndarray,  # (N, answers), NaN where unknown
@@ -206,7 +205,7 @@ def answer_ways(
     schema: Schema = GZ2,
     resamples: int = 1000,
     seed: int = 42,
-) -> pd.DataFrame:  # answer, way_rmse, way_mae, each with _lower and _upper
+) -> pd.DataFrame:  # answer, way_rmse with _lower and _upper
     "How far each answer of a model has come from the constant to the floor, with 95 % intervals."
     parts = way_parts(pred, true, constant, mask, noise)
     table = pd.DataFrame({"answer": schema.answers, **ways(parts.sum(0))})

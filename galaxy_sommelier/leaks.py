@@ -180,7 +180,7 @@ def by_image(
         pairs.iloc[start:start + 1000, 3] = alike.numpy()
     return pairs[pairs.likeness >= threshold].drop(columns="zoom")
 
-# %% ../nbs/04a_leaks.ipynb #0e344e04
+# %% ../nbs/04a_leaks.ipynb #7a8114fa
 def check_leaks(
     a: pd.DataFrame,  # galaxy table: id_str, ra, dec and, where they are NaN, path or jpeg
     b: pd.DataFrame,  # another one
@@ -192,7 +192,8 @@ def check_leaks(
     pairs, report = by_sky(a, b, radius).assign(likeness=np.nan), ImageReport()
     if a[["ra", "dec"]].isna().any(axis=None) or b[["ra", "dec"]].isna().any(axis=None):
         (rows_a, thumbs_a, bad_a), (rows_b, thumbs_b, bad_b) = thumbnails(a), thumbnails(b)
-        report = ImageReport(bad_a.ok + bad_b.ok, bad_a.bad | bad_b.bad).check(max_bad)
+        either = {f"{table} {name}": why for table, one in (("a:", bad_a), ("b:", bad_b)) for name, why in one.check(max_bad).bad.items()}
+        report = ImageReport(bad_a.ok + bad_b.ok, either)
         found = by_image(thumbs_a, thumbs_b, threshold)
         found = found.assign(row_a=rows_a[found.row_a], row_b=rows_b[found.row_b])
         pairs = pairs.drop(columns="likeness").merge(found, how="outer", on=["row_a", "row_b"])

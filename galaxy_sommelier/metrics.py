@@ -89,12 +89,14 @@ def bootstrap(
         found.append(fn((drawn @ flat).reshape(rows, *parts.shape[1:])))
     return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
 
-# %% ../nbs/18_metrics.ipynb #c59bc02a
+# %% ../nbs/18_metrics.ipynb #2276a136
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:  # (R, ...) -> lower and upper (...)
     "The central share `level` of resampled scores."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a score that is NaN in each resample stays NaN
-        return tuple(np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
+        ends = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        whole = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
+        return tuple(np.where(np.isinf(whole), whole, ends))  # between two infinite numbers nothing can be interpolated
 
 
 def intervals(fn: Callable[[np.ndarray], dict], parts: np.ndarray, resamples: int = 1000, seed: int = 42) -> dict[str, tuple]:
@@ -117,12 +119,12 @@ def compare(
     whole = {name: {"first": v[0], "second": v[1], "difference": v[1] - v[0]} for name, v in fn(both.sum(0)).items()}
     return {name: found | dict(zip(("lower", "upper"), interval(drawn[name]), strict=True)) for name, found in whole.items()}
 
-# %% ../nbs/18_metrics.ipynb #303a8839
+# %% ../nbs/18_metrics.ipynb #15492d5d
 def training_mean(
     true: np.ndarray,  # (N, answers): conditional fractions of the training galaxies
     schema: Schema = GZ2,
 ) -> np.ndarray:  # (answers,): conditional fractions that sum to 1 for each question
-    "The best guess that does not look at the image: mean answers of the volunteers who were asked."
+    "What one would say without looking at the image: mean answers of the volunteers who were asked."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a question nobody was ever asked stays NaN
         mean = np.nanmean(kaggle_form(np.asarray(true, dtype=float), schema), axis=0)

@@ -43,14 +43,14 @@ def vote_nll(
     answers = question_sums(torch.lgamma(k + a) - torch.lgamma(k + 1) - torch.lgamma(a), schema)
     return -(torch.lgamma(n + 1) + torch.lgamma(total) - torch.lgamma(n + total) + answers) * known
 
-# %% ../nbs/11a_votes.ipynb #6d02cbf3
+# %% ../nbs/11a_votes.ipynb #ec6c3451
 def vote_loss(
     logits: torch.Tensor,  # (B, answers)
     log_strength: torch.Tensor,  # (questions,) or (B, questions)
     votes: torch.Tensor,  # (B, answers) counts, NaN where unknown
     fractions: torch.Tensor,  # (B, answers) conditional, NaN where unknown; used where counts are unknown
     schema: Schema,
-    worth: float = 10.0,  # volunteers whom a fraction without counts stands for
+    worth: float = 14.0,  # volunteers whom a fraction without counts stands for
     weights: torch.Tensor | None = None,  # (B,) how much each galaxy counts; None: all alike
 ) -> torch.Tensor:  # a number, float64: mean over galaxies
     "The loss of a head that is trained on votes."
