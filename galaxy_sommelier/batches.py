@@ -14,26 +14,27 @@ from torch.utils.data import DataLoader, Sampler
 
 from .files import BadInput
 
-# %% ../nbs/12a_batches.ipynb #cdd94772
+# %% ../nbs/12a_batches.ipynb #a9d69fe5
 class Batches(Sampler):
     "The places of the galaxies of each batch of an epoch; of several processes, one's part."
 
     def __init__(
         self,
         n: int,  # galaxies
-        size: int,  # galaxies in a batch, of all processes together; the largest
+        size: int,  # galaxies in a batch at most, of all processes and parts together
         seed: int = 42,
         rank: int = 0,  # which process this is, from 0
         world: int = 1,  # how many processes there are
+        parts: int = 1,  # into which each batch is cut, to be worked through one after the other
         chances: Sequence[float] | None = None,  # (n,) how likely each is drawn, with replacement; None: each once
     ):
-        self.n, self.size, self.seed, self.rank, self.world, self.epoch = n, size, seed, rank, world, 0
+        self.n, self.number, self.seed, self.rank, self.world, self.parts, self.epoch = n, -(-n // size), seed, rank, world, parts, 0
         self.chances = None if chances is None else torch.as_tensor(np.asarray(chances, dtype=np.float64))
         if n // len(self) < world:
-            raise BadInput(f"training: batches of {n // len(self)} galaxies cannot be shared by {world} processes; take fewer processes")
+            raise BadInput(f"training: batches of {n // self.number} galaxies are too few for {world} processes and {parts} parts; take fewer")
 
     def __len__(self):
-        return -(-self.n // self.size)
+        return self.number * self.parts
 
     def set_epoch(self, epoch: int):
         self.epoch = epoch
@@ -46,7 +47,8 @@ class Batches(Sampler):
         return torch.multinomial(self.chances, self.n, replacement=True, generator=generator)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (batch[self.rank :: self.world].tolist() for batch in self.order().tensor_split(len(self)))
+        parts = (part for batch in self.order().tensor_split(self.number) for part in batch.tensor_split(self.parts))
+        return (part[self.rank :: self.world].tolist() for part in parts)
 
 # %% ../nbs/12a_batches.ipynb #796b4402
 def class_balance(

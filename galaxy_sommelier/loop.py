@@ -85,7 +85,7 @@ class Average(TrainerCallback):
     def on_step_end(self, args, state, control, model, **kwargs):
         self.averaged.update_parameters(model)
 
-# %% ../nbs/12e_loop.ipynb #f14c9735
+# %% ../nbs/12e_loop.ipynb #e13654b8
 class GalaxyTrainer(Trainer):
     """Hugging Face's `Trainer` with a tree loss, rates for groups of parameters, and checkpoints that are whole or ignored."""
 
@@ -96,8 +96,8 @@ class GalaxyTrainer(Trainer):
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)) if settings.ema else None
 
     def get_train_dataloader(self):
-        args, size = self.args, self.settings.batch_size // self.settings.accumulate
-        batches = Batches(len(self.train_dataset), size, args.seed, args.process_index, args.world_size, self.chances)
+        args, s = self.args, self.settings
+        batches = Batches(len(self.train_dataset), s.batch_size, s.seed, args.process_index, args.world_size, s.accumulate, self.chances)
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator,
                            num_workers=args.dataloader_num_workers, pin_memory=args.dataloader_pin_memory)
 

@@ -1,0 +1,91 @@
+"""Training in several processes, in parts, with averaged weights, and killed at any moment: it must all come to the same."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from galaxy_sommelier.files import BadInput, sha256_file
+from galaxy_sommelier.settings import make_settings
+from galaxy_sommelier.store import simulated_store
+from galaxy_sommelier.train import train
+
+STILL = {"image_size": 32, "crop": 1.0, "epochs": 2, "batch_size": 15, "dropout": 0.0, "drop_path": 0.0, "precision": "fp32", "tta": False}
+PROGRAM = """
+import json, os, signal, sys, threading, time
+from galaxy_sommelier.settings import make_settings
+from galaxy_sommelier.train import train
+store, out, settings, seconds = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), float(sys.argv[4])
+if seconds:
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+began = time.time()
+train(store, out, make_settings(**settings))
+print(time.time() - began)
+os._exit(0)
+"""
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    return simulated_store(tmp_path_factory.mktemp("scale") / "sky", n=120, size=48)
+
+
+def run(sky, out, settings, processes=1, seconds=0.0):
+    """`train` in processes of its own, killed after some seconds if that is asked for."""
+    how = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    program = out.with_suffix(".py")
+    program.write_text(PROGRAM)
+    command = [sys.executable, *how, str(program), str(sky), str(out), json.dumps(settings), str(seconds)]
+    return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("more", [{}, {"stage": "lora", "ema": 0.9}, {"accumulate": 3, "balance": "sample"}])
+def test_two_processes_take_the_steps_of_one(sky, tmp_path, more):
+    one, two = (run(sky, tmp_path / f"of{n}", STILL | more, processes=n) for n in (1, 2))
+    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    rows = [pd.read_csv(tmp_path / f"of{n}" / "history.csv") for n in (1, 2)]
+    np.testing.assert_allclose(rows[1].train_loss, rows[0].train_loss, rtol=1e-5)
+    np.testing.assert_allclose(rows[1].val_kaggle_rmse, rows[0].val_kaggle_rmse, atol=1e-5)
+    tables = [pd.read_parquet(tmp_path / f"of{n}" / "predictions.parquet").select_dtypes("number") for n in (1, 2)]
+    np.testing.assert_allclose(tables[1], tables[0], atol=1e-4)
+
+
+def test_a_batch_in_parts_is_the_same_batch(sky, tmp_path):
+    rows = [pd.read_csv(train(sky, tmp_path / str(parts), make_settings(**STILL, accumulate=parts)) / "history.csv") for parts in (1, 3)]
+    np.testing.assert_allclose(rows[1].train_loss, rows[0].train_loss, rtol=1e-4)
+
+
+def test_less_memory_gives_the_same_numbers(sky, tmp_path):
+    rows = [pd.read_csv(train(sky, tmp_path / str(on), make_settings(**STILL, checkpointing=on)) / "history.csv") for on in (False, True)]
+    pd.testing.assert_frame_equal(rows[0], rows[1], rtol=1e-6)
+
+
+def test_killed_at_ten_random_moments(sky, tmp_path):
+    settings = STILL | {"dropout": 0.1, "drop_path": 0.1, "precision": "bf16", "epochs": 4, "ema": 0.9}
+    undisturbed = run(sky, tmp_path / "undisturbed", settings)
+    seconds, rng, killed = float(undisturbed.stdout), np.random.default_rng(5), 0
+    for moment in rng.uniform(0.02, 1.0, 10) * seconds:
+        killed += run(sky, tmp_path / "killed", settings, seconds=max(moment, 0.01)).returncode == -9
+    assert killed > 3  # one that has little left to do may end before its time
+    assert run(sky, tmp_path / "killed", settings).returncode == 0
+    for name in ("model/model.safetensors", "predictions.parquet", "history.csv"):
+        assert sha256_file(tmp_path / "killed" / name) == sha256_file(tmp_path / "undisturbed" / name), name
+
+
+def test_averaged_weights_are_kept_and_the_others_learn_on(sky, tmp_path):
+    plain, averaged = (train(sky, tmp_path / str(ema), make_settings(**STILL, ema=ema)) for ema in (0.0, 0.9))
+    losses = [pd.read_csv(run / "history.csv").train_loss for run in (plain, averaged)]
+    assert losses[0].equals(losses[1])  # what learns is the same
+    assert sha256_file(plain / "model/model.safetensors") != sha256_file(averaged / "model/model.safetensors")
+
+
+def test_a_frozen_backbone_is_left_to_one_process(sky, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match="trains in one process"):
+        train(sky, tmp_path / "run", make_settings(**STILL, stage="head"))
+    assert not (tmp_path / "run").exists()
