@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from .files import BadInput
 
-# %% ../nbs/12a_batches.ipynb #a9d69fe5
+# %% ../nbs/12a_batches.ipynb #eb58f724
 class Batches(Sampler):
     "The places of the galaxies of each batch of an epoch; of several processes, one's part."
 
@@ -31,7 +31,8 @@ class Batches(Sampler):
         self.n, self.number, self.seed, self.rank, self.world, self.parts, self.epoch = n, -(-n // size), seed, rank, world, parts, 0
         self.chances = None if chances is None else torch.as_tensor(np.asarray(chances, dtype=np.float64))
         if n // len(self) < world:
-            raise BadInput(f"training: batches of {n // self.number} galaxies are too few for {world} processes and {parts} parts; take fewer")
+            few = f"batches of {n // self.number} galaxies"
+            raise BadInput(f"training: {few} are too few for {world} processes and {parts} parts; take fewer")
 
     def __len__(self):
         return self.number * self.parts
