@@ -38,7 +38,7 @@ def images_below(folder: str | Path | None) -> dict[str, str]:  # path by name w
     files = ((where, *os.path.splitext(name)) for where, _, names in os.walk(folder) for name in names)
     return {stem: f"{where}{os.sep}{stem}{ending}" for where, stem, ending in files if ending.lower() in IMAGES}
 
-# %% ../nbs/01a_campaign_tables.ipynb #acc10443
+# %% ../nbs/01a_campaign_tables.ipynb #d3ef248b
 def found_in(
     present: Collection[str],  # the columns of the table
     names: dict[str, str],  # published column by ours
@@ -46,7 +46,7 @@ def found_in(
 ) -> dict[str, str]:  # without the debiased fractions that the table lacks
     """The columns that a table has; complain when a fraction or a number of votes is missing."""
     if missing := list({column: None for ours, column in names.items() if column not in present and not ours.endswith("_debiased")}):
-        raise BadInput(f"{where}: {len(missing)} column(s) missing, first {missing[0]!r}; take the table as it was published")
+        raise BadInput(f"{where}: {len(missing)} column(s) missing, first {missing[0]!r}; add them, or take the table as it was published")
     return {ours: column for ours, column in names.items() if column in present}
 
 # %% ../nbs/01a_campaign_tables.ipynb #d3fac7c2

@@ -17,11 +17,11 @@ from .files import BadInput
 from .schema import GZ2, Schema
 from .tabular import Columns
 
-# %% ../nbs/00c_checks.ipynb #ad63e80a
+# %% ../nbs/00c_checks.ipynb #901e807f
 def need(table: pd.DataFrame | Collection[str], columns: Collection[str], where: str | Path) -> None:
     """Complain when the table, or a list of its columns, lacks one of the columns."""
     if missing := [column for column in columns if column not in table]:
-        raise BadInput(f"{where}: {len(missing)} column(s) missing, first {missing[0]!r}; take the table as it was published")
+        raise BadInput(f"{where}: {len(missing)} column(s) missing, first {missing[0]!r}; add them, or take the table as it was published")
 
 # %% ../nbs/00c_checks.ipynb #aade5898
 FORMS = {

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'download', 'cutouts', 'weighted', 'prepare', 'pictured', 'leaks', 'export']
 
-# %% ../nbs/32b_data_verbs.ipynb #6505093d
+# %% ../nbs/32b_data_verbs.ipynb #3480ae54
 import warnings
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .sources import KINDS, SOURCES, read_source, schema_of
-from .verbs import main, out_option, say_images
+from .verbs import SHARE, main, out_option, say_images
 
 # %% ../nbs/32b_data_verbs.ipynb #21012d79
 @main.command()
@@ -43,13 +43,13 @@ def download(name, only_list, root, limit):
     if not only_list:
         click.echo("\n".join(str(path) for path in fetch_dataset(name, root, limit)))
 
-# %% ../nbs/32b_data_verbs.ipynb #36253819
+# %% ../nbs/32b_data_verbs.ipynb #7ca7d80b
 @main.command()
 @click.argument("table", type=Path)
 @click.option("--survey", type=click.Choice(["sdss", "sdss-fits", "legacy", "legacy-fits", "hst"]), required=True, help="see above")
 @out_option("folder for images/, table.parquet and report.csv; may hold the beginning of the same work")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, help="at most so many galaxies are asked for this time")
-@click.option("--max-bad", default=0.05, help="share of galaxies without a picture from which on it fails")
+@click.option("--max-bad", type=SHARE, default=0.05, help="share of galaxies without a picture from which on it fails")
 def cutouts(table, survey, out, limit, max_bad):
     """Fetch a picture of each galaxy in TABLE from a survey's server, four requests a second.
 
@@ -76,18 +76,19 @@ def cutouts(table, survey, out, limit, max_bad):
     if waiting := result.attrs["waiting"]:
         click.echo(f"{waiting} galaxies wait (--limit {limit}); start again to go on")
 
-# %% ../nbs/32b_data_verbs.ipynb #84d261b8
+# %% ../nbs/32b_data_verbs.ipynb #7884f9e6
 def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> pd.DataFrame:  # with a column `weight`
     "Weights that bring the galaxies to learn from towards the mix of a fair sample; the votes of the test galaxies stay unseen."
     from galaxy_sommelier.select import population_weights, read_ids
 
     learning = (splits != "test").to_numpy()
-    reference = read_ids(reference_ids, among=galaxies.id_str[learning])
+    listed, tested = set(read_ids(reference_ids, among=galaxies.id_str)), set(galaxies.id_str[~learning])
+    reference = sorted(listed - tested)  # the votes of the test galaxies stay unseen
     weights = np.ones(len(galaxies))
     weights[learning] = population_weights(galaxies[learning], reference)
     return galaxies.assign(weight=weights)
 
-# %% ../nbs/32b_data_verbs.ipynb #96e5c9ec
+# %% ../nbs/32b_data_verbs.ipynb #d4c99905
 @main.command()
 @click.argument("source", type=click.Choice(list(SOURCES)))
 @click.option("--root", type=Path, required=True, help="folder of the download")
@@ -97,8 +98,8 @@ def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> 
 @click.option("--exclude-ids", type=Path, help="CSV of ids that are left out, for instance from `sommelier leaks`")
 @click.option("--test-ids", type=Path, help="CSV with a column of ids: the test split; without it 10 % by hash")
 @click.option("--reference-ids", type=Path, help="CSV of ids of a fair sample: in training the others are weighted towards its mix")
-@click.option("--val", default=0.1, help="share of galaxies in the validation split")
-@click.option("--max-bad", default=0.05, help="largest share of missing or broken images that is accepted")
+@click.option("--val", type=SHARE, default=0.1, help="share of galaxies in the validation split")
+@click.option("--max-bad", type=SHARE, default=0.05, help="largest share of missing or broken images that is accepted")
 @click.option("--seed", default=42, help="of the split by hash")
 def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids, val, max_bad, seed):
     """Pack images and votes of a download into a store, split into train, val and test.
@@ -112,6 +113,10 @@ def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids
     \b
     sommelier prepare kaggle --root galaxy-zoo --out data/stores/kaggle
     sommelier prepare images --root my-fits-files --out data/stores/mine
+
+    A table of your own has the columns id_str, survey, campaign, ra, dec (degrees), path (of the picture, from ROOT) and
+    the fractions <question>_<answer>_fraction of the campaign's tree. Lists of ids have a column id_str, or GalaxyID
+    (Kaggle), dr7objid or objid (Galaxy Zoo 2).
     """
     from galaxy_sommelier.leaks import keep_out
     from galaxy_sommelier.select import read_ids, split
@@ -133,7 +138,7 @@ def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids
 LAYOUTS = "\n    ".join(f"{name:9}{source.title}: {source.layout}" for name, source in SOURCES.items())
 prepare.help = prepare.help.replace("LAYOUTS", LAYOUTS)
 
-# %% ../nbs/32b_data_verbs.ipynb #6829922a
+# %% ../nbs/32b_data_verbs.ipynb #bf9aca2f
 def pictured(path: Path) -> pd.DataFrame:  # with `jpeg`, the picture files
     "The galaxies of a store with their pictures."
     from galaxy_sommelier.store import Store
@@ -146,7 +151,7 @@ def pictured(path: Path) -> pd.DataFrame:  # with `jpeg`, the picture files
 @click.argument("a", type=Path)
 @click.argument("b", type=Path)
 @out_option("CSV of the galaxies of B that are also in A, with the evidence")
-@click.option("--radius", default=1.5, help="within which two places are the same galaxy, arcsec")
+@click.option("--radius", type=click.FloatRange(min=0), default=1.5, help="within which two places are the same galaxy, arcsec")
 def leaks(a, b, out, radius):
     """Find the galaxies that two stores A and B share, by place on the sky, or by picture where coordinates are missing.
 

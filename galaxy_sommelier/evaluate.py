@@ -116,7 +116,7 @@ def _coverage(splits: np.ndarray, rows: np.ndarray) -> dict:  # the split of eac
     "How many galaxies of each split were scored, of how many."
     return {str(s): {"predicted": int((splits[rows] == s).sum()), "galaxies": int((splits == s).sum())} for s in pd.unique(splits[rows])}
 
-# %% ../nbs/20_evaluate.ipynb #00e7130d
+# %% ../nbs/20_evaluate.ipynb #739a02f6
 def evaluate_file(
     predictions: str | Path | pd.DataFrame,  # Parquet from `sommelier predict`, or the table itself
     store: str | Path | Store,  # where the votes are
@@ -127,7 +127,11 @@ def evaluate_file(
     "Score a file of predictions against the votes in a store."
     guess = predictions if isinstance(predictions, pd.DataFrame) else _read_predictions(predictions)
     store = store if isinstance(store, Store) else Store(store)
+    several = len(guess)
     guess, wanted = _select(guess, store, split)
+    if several and guess.empty:
+        where = f"split {split} of {store.path}" if split else store.path
+        raise BadInput(f"predictions: none of the {several} galaxies is in {where}; score them against the store they were made from")
     pred, true = align(guess, store.table.iloc[wanted], store.schema)
     if np.isnan(true).all():
         raise BadInput(f"{store.path}: none of the {len(true)} galaxies predicted has votes in this store; score against one that has them")

@@ -202,7 +202,7 @@ def check_leaks(
     leaks.attrs["images"] = report.to_dict()
     return leaks
 
-# %% ../nbs/04a_leaks.ipynb #a2897948
+# %% ../nbs/04a_leaks.ipynb #c66af5e0
 def write_leaks(
     leaks: pd.DataFrame,  # from `check_leaks`
     path: str | Path,  # a CSV file
@@ -228,4 +228,6 @@ def keep_out(
     listed = table.id_str.isin(ids)
     if ids and not listed.any():
         raise BadInput(f"{csv}: none of its {len(ids)} ids is among the {len(table)} galaxies; give the list for this table")
+    if listed.all():
+        raise BadInput(f"{csv}: lists all {len(table)} galaxies, so none is left; give a shorter list")
     return table[~listed]

@@ -265,7 +265,7 @@ class HistoryFile(TrainerCallback):
         if state.is_world_process_zero:
             write_history(history(state.log_history), self.path)
 
-# %% ../nbs/12e_loop.ipynb #ce298acb
+# %% ../nbs/12e_loop.ipynb #bcd97314
 def training_arguments(
     settings: TrainSettings,
     out: Path,  # the run folder
@@ -274,21 +274,16 @@ def training_arguments(
     os.environ.setdefault("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
     os.environ |= {"WANDB_DIR": str(out), "TENSORBOARD_LOGGING_DIR": str(out / "tensorboard")}
     s, gpu, whole = settings, torch.cuda.is_available(), settings.stage in ("full", "lora")
-    try:
-        return TrainingArguments(
-            output_dir=str(out / "checkpoints"), run_name=out.name, report_to=s.report_to, disable_tqdm=True,
-            num_train_epochs=s.epochs, per_device_train_batch_size=s.batch_size, per_device_eval_batch_size=2 * s.batch_size,
-            learning_rate=s.lr, lr_scheduler_type="cosine", warmup_steps=s.warmup, max_grad_norm=s.clip, seed=s.seed,
-            gradient_accumulation_steps=s.accumulate, gradient_checkpointing=s.checkpointing and whole, torch_compile=s.compile,
-            bf16=s.precision == "bf16" and whole, use_cpu=not gpu, dataloader_pin_memory=gpu, dataloader_num_workers=s.workers,
-            eval_strategy="epoch", save_strategy="epoch", logging_strategy="epoch", logging_nan_inf_filter=False,
-            metric_for_best_model="kaggle_rmse", greater_is_better=False, load_best_model_at_end=True, save_total_limit=None,
-            remove_unused_columns=False, label_names=["labels"],
-        )
-    except RuntimeError as error:
-        if s.report_to == "none":
-            raise
-        raise BadInput(f"setting 'report_to': {s.report_to} is not installed; pip install {s.report_to}, or choose none") from error
+    return TrainingArguments(
+        output_dir=str(out / "checkpoints"), run_name=out.name, report_to=s.report_to, disable_tqdm=True,
+        num_train_epochs=s.epochs, per_device_train_batch_size=s.batch_size, per_device_eval_batch_size=2 * s.batch_size,
+        learning_rate=s.lr, lr_scheduler_type="cosine", warmup_steps=s.warmup, max_grad_norm=s.clip, seed=s.seed,
+        gradient_accumulation_steps=s.accumulate, gradient_checkpointing=s.checkpointing and whole, torch_compile=s.compile,
+        bf16=s.precision == "bf16" and whole, use_cpu=not gpu, dataloader_pin_memory=gpu, dataloader_num_workers=s.workers,
+        eval_strategy="epoch", save_strategy="epoch", logging_strategy="epoch", logging_nan_inf_filter=False,
+        metric_for_best_model="kaggle_rmse", greater_is_better=False, load_best_model_at_end=True, save_total_limit=None,
+        remove_unused_columns=False, label_names=["labels"],
+    )
 
 # %% ../nbs/12e_loop.ipynb #85ddf4ec
 def make_trainer(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WILLETT', 'DECALS', 'DESI', 'HART16', 'SOURCES', 'Source', 'existing', 'read_images', 'read_source', 'schema_of']
 
-# %% ../nbs/01b_sources.ipynb #2964e6a7
+# %% ../nbs/01b_sources.ipynb #e36fe635
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .campaign_tables import images_below, read_candels, read_decals, read_desi, read_hubble
+from .campaign_tables import IMAGES, read_candels, read_decals, read_desi, read_hubble
 from .campaigns import SCHEMAS
 from .catalog import KINDS, read_hart16, read_kaggle, read_table, read_willett
 from .files import BadInput
@@ -35,15 +35,15 @@ class Source:
         """The usual names."""
         return ", ".join(name for name in (self.tables[0], f"{self.images[0]}/") if not name.startswith(".")) or "*.jpg, *.png, *.fits"
 
-# %% ../nbs/01b_sources.ipynb #06c6ebbe
+# %% ../nbs/01b_sources.ipynb #a686e92a
 def existing(root: Path, *names: str) -> Path:
     """The first of these names that is there under `root`."""
     if not root.is_dir():
-        raise BadInput(f"{root}: no such folder; the root of a download is the folder that holds {names[0]}")
+        raise BadInput(f"{root}: no such folder; the root of a download is the folder that holds its files")
     for name in names:
         if (root / name).exists():
             return root / name
-    raise BadInput(f"{root}: holds no {' or '.join(names)}; see `sommelier prepare --help` for the layout")
+    raise BadInput(f"{root}: holds no {' or '.join(names)}; see `sommelier prepare --help` for the layout and --table")
 
 
 def _gz2(table, images, kind):
@@ -53,18 +53,21 @@ def _gz2(table, images, kind):
 
 def _own(table, images):
     """A galaxy table with the tree of its campaign."""
-    if "campaign" not in header(table):
-        return read_table(table)
-    named = pd.concat([piece.to_pandas() for piece in pieces(table, text=["campaign"])])
-    return read_table(table, schema_of(named, table))
+    schema = GZ2
+    if "campaign" in header(table):
+        schema = schema_of(pd.concat([piece.to_pandas() for piece in pieces(table, text=["campaign"])]), table)
+    galaxies = read_table(table, schema)
+    beside = [table.parent / path if isinstance(path, str) else None for path in galaxies.path]
+    return galaxies.assign(path=[str(found) if found and found.exists() else path for found, path in zip(beside, galaxies.path, strict=True)])
 
-# %% ../nbs/01b_sources.ipynb #7f353be4
+# %% ../nbs/01b_sources.ipynb #dc4e7e49
 def read_images(root: str | Path, schema: Schema = GZ2) -> pd.DataFrame:
     """A galaxy table without votes, of the pictures in a folder and below."""
-    paths = images_below(root)
+    paths = sorted(path for path in Path(root).rglob("*") if path.suffix.lower() in IMAGES)
     if not paths:
         raise BadInput(f"{root}: holds no picture (JPEG, PNG or FITS); give the folder they are in")
-    known = {"id_str": list(paths), "survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan, "path": list(paths.values())}
+    ids, files = [path.relative_to(root).as_posix() for path in paths], [str(path) for path in paths]
+    known = {"id_str": ids, "survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan, "path": files}
     unknown = pd.DataFrame(np.nan, range(len(paths)), schema.columns, "float32")
     return pd.concat([pd.DataFrame(known), unknown], axis=1).sort_values("id_str", ignore_index=True)
 

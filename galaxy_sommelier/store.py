@@ -146,16 +146,17 @@ def _keep_only(folder, shards):
         if file.name not in names:
             file.unlink()
 
-# %% ../nbs/06_store.ipynb #c60c1555
+# %% ../nbs/06_store.ipynb #be38accb
 def _finish(folder, schema, places, shards, report, made_by, split):
     """Write the index and the header of a store."""
+    split = None if split is None else split[~split.index.isin(report.bad)].value_counts().to_dict()
     pd.concat(places).to_parquet(folder / INDEX, index=False)
     write_json(folder / "store.json", {
         "schema": schema.to_dict(), "galaxies": report.ok, "made_by": made_by, "report": report.to_dict(),
-        "shards": shards, "index": _record(folder / INDEX), "splits": None if split is None else split.value_counts().to_dict(),
+        "shards": shards, "index": _record(folder / INDEX), "splits": split,
         "fingerprint": sha256_of(schema.fingerprint, *(shard["sha256"] for shard in shards))[:16]})
 
-# %% ../nbs/06_store.ipynb #ec7aaf34
+# %% ../nbs/06_store.ipynb #0c0ed7a7
 def write_store(
     table: pd.DataFrame,  # galaxy table
     out: str | Path,  # folder to make; it must not exist, or be empty
@@ -182,7 +183,7 @@ def write_store(
         report.check(max_bad)
         os.replace(folder, partial)
         _keep_only(partial, shards)
-        _finish(partial, schema, places, shards, report, made_by, table.split if split is not None else None)
+        _finish(partial, schema, places, shards, report, made_by, table.set_index("id_str").split if split is not None else None)
     return report
 
 # %% ../nbs/06_store.ipynb #9feb211f

@@ -163,7 +163,7 @@ def to_rgb(
     picture[np.isnan(bands).all(axis=0)] = 0
     return np.ascontiguousarray(picture[::-1])
 
-# %% ../nbs/03d_stretch.ipynb #1382c00d
+# %% ../nbs/03d_stretch.ipynb #2cc7b25d
 def decode_any(
     data: bytes,  # content of a JPEG, PNG or FITS file
     name: str = "",  # what to call it in an error
@@ -175,7 +175,7 @@ def decode_any(
     worst = int(np.argmax(image.missing))
     if image.missing[worst] > max_missing:
         band, share = image.names[worst] or worst + 1, image.missing[worst]
-        raise BadImage(name, f"lacks {share:.0%} of band {band}, more than {max_missing:.0%}; leave it out, or allow more (max_missing)")
+        raise BadImage(name, f"lacks {share:.0%} of band {band}, more than {max_missing:.0%}; leave it out, or allow more with max_missing")
     try:
         return to_rgb(image)
     except BadInput as error:

@@ -7,12 +7,13 @@ __all__ = ['PENALTIES', 'MARGIN', 'ON_IMAGES', 'LEARNING', 'FREE', 'FIT', 'smoot
            'encode_split', 'fit_head', 'fit_lbfgs', 'fit_probe', 'fit_images', 'make_model', 'open_run', 'check_splits',
            'predict_split', 'finish', 'check_processes', 'train', 'train_stages']
 
-# %% ../nbs/13_train.ipynb #3daa784e
+# %% ../nbs/13_train.ipynb #b17ba8e6
 import copy
 import os
 import shutil
 import time
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,7 @@ def make_model(
             raise BadInput(f"{folder}: its weights do not fit the settings ({reason}); use its backbone, head, pool and blocks") from None
     return model
 
-# %% ../nbs/13_train.ipynb #1ef5a619
+# %% ../nbs/13_train.ipynb #9231562a
 FREE = ("workers", "report_to", "tta", "store", "accumulate", "checkpointing", "compile")  # may change when a run goes on
 
 
@@ -217,6 +218,8 @@ def open_run(
         changed = [f"{key} {theirs.get(key)!r}, not {ours[key]!r}" for key in differing]
         if changed:
             raise BadInput(f"{out}: holds another run ({'; '.join(changed)}); choose another folder")
+    elif out.is_dir() and any(out.iterdir()):
+        raise BadInput(f"{out}: holds other files ({next(out.iterdir()).name} and more) and no run; choose another folder")
     if (out / "metrics.json").exists():  # a finished run stays as it is
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -224,7 +227,7 @@ def open_run(
     write_json(out / "environment.json", environment())
     write_ids(out / "ids", pd.Series(store.split, index=store.ids))
 
-# %% ../nbs/13_train.ipynb #068d9238
+# %% ../nbs/13_train.ipynb #2371c32b
 def check_splits(
     store: Store,
     stage: str,  # one of `settings.STAGES`
@@ -234,6 +237,8 @@ def check_splits(
     for split in () if stage == "baseline" else ("train", "val"):
         if not counts[split]:
             raise BadInput(f"{store.path}: no galaxy is in the split {split!r}, which stage {stage!r} needs; prepare the store with one")
+    if not np.isfinite(store.fractions[:, : len(store.schema.questions[0].answers)]).any():
+        raise BadInput(f"{store.path}: no galaxy has votes, so there is nothing to learn; prepare it from a table of votes")
     if not counts["test"] + counts["val"]:
         raise BadInput(f"{store.path}: no galaxy is in the splits 'test' and 'val'; prepare the store with one of them")
     return "test" if counts["test"] else "val"
@@ -271,9 +276,11 @@ def finish(
         **quick_scores(table[store.schema.columns].to_numpy(), store.fractions[store.indices(split)], store.schema),
         "best": best, "seconds": round(time.time() - began, 1)})
 
-# %% ../nbs/13_train.ipynb #d1a29980
+# %% ../nbs/13_train.ipynb #00398c97
 def check_processes(settings: TrainSettings) -> bool:  # whether this process is the first
-    """Check that the settings suit the number of processes."""
+    """Check that the settings suit the number of processes and what is installed."""
+    if settings.report_to != "none" and not find_spec(settings.report_to):
+        raise BadInput(f"setting 'report_to': {settings.report_to} is not installed; pip install {settings.report_to}, or choose none")
     world, parts = int(os.environ.get("WORLD_SIZE", 1)), settings.accumulate
     if world > 1 and settings.stage not in ON_IMAGES:
         raise BadInput(f"stage {settings.stage!r}: trains in one process; leave --processes out, or choose one of {', '.join(ON_IMAGES)}")
@@ -281,7 +288,7 @@ def check_processes(settings: TrainSettings) -> bool:  # whether this process is
         raise BadInput(f"setting 'batch_size': {settings.batch_size} is too small for {world} processes in {parts} parts; take more")
     return os.environ.get("RANK", "0") == "0"
 
-# %% ../nbs/13_train.ipynb #5ccfbab0
+# %% ../nbs/13_train.ipynb #30e83207
 FIT = {"full": fit_images, "lora": fit_images, "head": fit_head, "probe": fit_probe}
 
 
@@ -297,11 +304,13 @@ def train(
     out = new_run_folder(f"train-{settings.stage}") if out is None else Path(out)
     main = check_processes(settings)
     learnt = with_targets(store, settings)
-    if main:
-        open_run(out, store, settings, start_from)
-    if not (out / "metrics.json").exists():
+    done = (out / "metrics.json").exists()
+    if not done:
         seed_everything(settings.seed)
         model = make_model(store, settings, start_from)
+    if main:
+        open_run(out, store, settings, start_from)
+    if not done:
         rows = FIT[settings.stage](model, learnt, settings, out) if settings.stage in FIT else []
         if not main:
             return out
