@@ -88,7 +88,7 @@ def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> 
     weights[learning] = population_weights(galaxies[learning], reference)
     return galaxies.assign(weight=weights)
 
-# %% ../nbs/32b_data_verbs.ipynb #d4c99905
+# %% ../nbs/32b_data_verbs.ipynb #a4fdedf3
 @main.command()
 @click.argument("source", type=click.Choice(list(SOURCES)))
 @click.option("--root", type=Path, required=True, help="folder of the download")
@@ -98,7 +98,7 @@ def weighted(galaxies: pd.DataFrame, splits: pd.Series, reference_ids: Path) -> 
 @click.option("--exclude-ids", type=Path, help="CSV of ids that are left out, for instance from `sommelier leaks`")
 @click.option("--test-ids", type=Path, help="CSV with a column of ids: the test split; without it 10 % by hash")
 @click.option("--reference-ids", type=Path, help="CSV of ids of a fair sample: in training the others are weighted towards its mix")
-@click.option("--val", type=SHARE, default=0.1, help="share of galaxies in the validation split")
+@click.option("--val", type=click.FloatRange(0, 1, max_open=True), default=0.1, help="share of galaxies in the validation split")
 @click.option("--max-bad", type=SHARE, default=0.05, help="largest share of missing or broken images that is accepted")
 @click.option("--seed", default=42, help="of the split by hash")
 def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids, val, max_bad, seed):
@@ -123,7 +123,7 @@ def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids
     from galaxy_sommelier.store import write_store
 
     galaxies = read_source(source, root, table, kind)
-    click.echo(f"{galaxies.attrs['table']}: {len(galaxies)} galaxies")
+    held = f"{galaxies.attrs['table']}: {len(galaxies)} galaxies"
     if exclude_ids:
         galaxies = keep_out(galaxies, exclude_ids)
     chosen = read_ids(test_ids, among=galaxies.id_str) if test_ids else None
@@ -132,6 +132,7 @@ def prepare(source, root, out, table, kind, exclude_ids, test_ids, reference_ids
         galaxies = weighted(galaxies, splits, reference_ids)
     made_by = f"sommelier prepare {source}"
     report = write_store(galaxies, out, schema_of(galaxies, root), split=splits, max_bad=max_bad, made_by=made_by)
+    click.echo(held)
     say_images(out, report.to_dict())
 
 

@@ -147,7 +147,7 @@ def question_floors(
                      "floor_log_likelihood": float(_ratio(k.sum(1) @ logs, k.sum()))})
     return pd.DataFrame(rows)
 
-# %% ../nbs/18a_floor.ipynb #b0287f86
+# %% ../nbs/18a_floor.ipynb #a51ffee3
 def _root(schema: Schema, question: str) -> str:
     "The question from which all who came here set out: in Kaggle's form, the first one or something-odd."
     after = schema.questions[schema.question_names.index(question)].asked_after
@@ -165,8 +165,9 @@ def kaggle_floor(votes: np.ndarray, schema: Schema = GZ2) -> dict[str, float]:  
     spread = moments(np.nanmean(share, axis=0), share, mask).sum(0)[5]
     smooth, featured = (votes[:, schema.index(f"smooth-or-featured_{a}")] for a in ("smooth", "featured-or-disk"))
     two = np.stack([featured, smooth], 1)[smooth + featured > 0]
+    r = np.sqrt(np.maximum(1 - _ratio(squared, spread), 0))
     return {"kaggle_rmse": float(np.sqrt(squared.sum() / mask.sum())), "kaggle_mae": float(absolute.sum() / mask.sum()),
-            "mean_r": float(np.nanmean(np.sqrt(np.maximum(1 - _ratio(squared, spread), 0)))),
+            "mean_r": float(r[np.isfinite(r)].mean()) if np.isfinite(r).any() else np.nan,
             "smooth_featured_accuracy": float(best_accuracy(two).mean())}
 
 # %% ../nbs/18a_floor.ipynb #1532c67e

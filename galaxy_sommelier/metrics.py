@@ -119,7 +119,7 @@ def compare(
     whole = {name: {"first": v[0], "second": v[1], "difference": v[1] - v[0]} for name, v in fn(both.sum(0)).items()}
     return {name: found | dict(zip(("lower", "upper"), interval(drawn[name]), strict=True)) for name, found in whole.items()}
 
-# %% ../nbs/18_metrics.ipynb #15492d5d
+# %% ../nbs/18_metrics.ipynb #16bd55cf
 def training_mean(
     true: np.ndarray,  # (N, answers): conditional fractions of the training galaxies
     schema: Schema = GZ2,
@@ -128,8 +128,8 @@ def training_mean(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a question nobody was ever asked stays NaN
         mean = np.nanmean(kaggle_form(np.asarray(true, dtype=float), schema), axis=0)
-    for part in schema.slices.values():
-        mean[part] = mean[part] / mean[part].sum()
+        for part in schema.slices.values():
+            mean[part] = mean[part] / mean[part].sum()
     return mean
 
 # %% ../nbs/18_metrics.ipynb #a38e8391

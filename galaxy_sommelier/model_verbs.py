@@ -74,16 +74,15 @@ def scored(run: Path, store: Path) -> dict:  # its metrics
         write_json(run / "metrics.json", metrics)
     return metrics
 
-# %% ../nbs/32c_model_verbs.ipynb #270ec00f
+# %% ../nbs/32c_model_verbs.ipynb #f8423c0b
 def headline(metrics: dict):
     "Print the headline numbers among `metrics`: each with its interval, the constant's, the noise floor, and how far it came between."
     for name in ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy"):
-        if metrics.get(name) is not None:
-            around = f"  [{metrics[f'{name}_lower']:.4f}, {metrics[f'{name}_upper']:.4f}]" if f"{name}_lower" in metrics else ""
-            constant = f"  constant {metrics[f'{name}_constant']:.4f}" if f"{name}_constant" in metrics else ""
-            floor = f"  floor {metrics[f'{name}_floor']:.4f}" if metrics.get(f"{name}_floor") is not None else ""
-            way = f"  {metrics[f'{name}_way']:.0%} of the way" if metrics.get(f"{name}_way") is not None else ""
-            click.echo(f"{name:26s}{metrics[name]:.4f}{around}{constant}{floor}{way}")
+        value, low, high, constant, floor, way = (metrics.get(name + end) for end in ("", "_lower", "_upper", "_constant", "_floor", "_way"))
+        if value is not None:
+            around = "" if low is None or high is None else f"  [{low:.4f}, {high:.4f}]"
+            beside = "".join(f"  {what} {number:.4f}" for what, number in (("constant", constant), ("floor", floor)) if number is not None)
+            click.echo(f"{name:26s}{value:.4f}{around}{beside}" + ("" if way is None else f"  {way:.0%} of the way"))
 
 # %% ../nbs/32c_model_verbs.ipynb #ef56bb29
 @main.command()

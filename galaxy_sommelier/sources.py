@@ -35,7 +35,7 @@ class Source:
         """The usual names."""
         return ", ".join(name for name in (self.tables[0], f"{self.images[0]}/") if not name.startswith(".")) or "*.jpg, *.png, *.fits"
 
-# %% ../nbs/01b_sources.ipynb #a686e92a
+# %% ../nbs/01b_sources.ipynb #eea74740
 def existing(root: Path, *names: str) -> Path:
     """The first of these names that is there under `root`."""
     if not root.is_dir():
@@ -57,8 +57,8 @@ def _own(table, images):
     if "campaign" in header(table):
         schema = schema_of(pd.concat([piece.to_pandas() for piece in pieces(table, text=["campaign"])]), table)
     galaxies = read_table(table, schema)
-    beside = [table.parent / path if isinstance(path, str) else None for path in galaxies.path]
-    return galaxies.assign(path=[str(found) if found and found.exists() else path for found, path in zip(beside, galaxies.path, strict=True)])
+    beside = {path: str(table.parent / path) for path in galaxies.path.dropna() if (table.parent / path).exists()}
+    return galaxies.assign(path=galaxies.path.replace(beside))
 
 # %% ../nbs/01b_sources.ipynb #dc4e7e49
 def read_images(root: str | Path, schema: Schema = GZ2) -> pd.DataFrame:

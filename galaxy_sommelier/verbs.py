@@ -39,14 +39,14 @@ class Verbs(click.Group):
 def main():
     "Galaxy morphology from survey images, with DINO backbones fine-tuned on Galaxy Zoo votes. Start with: sommelier demo"
 
-# %% ../nbs/32a_verbs.ipynb #e36ff0c3
+# %% ../nbs/32a_verbs.ipynb #5ce03c8b
 def values_options(verb):
     "The options -c and -p."
     verb = click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="one value; may be given many times")(verb)
     return click.option("-c", "config", type=Path, metavar="FILE.yaml", help="values from a file of `name: value` lines")(verb)
 
 
-SHARE = click.FloatRange(0, 1, max_open=True)  # below 1
+SHARE = click.FloatRange(0, 1)
 
 
 def out_option(help: str, required: bool = True):
