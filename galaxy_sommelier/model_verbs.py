@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['show_settings', 'train', 'scored', 'headline', 'predict', 'calibration_of', 'calibrate', 'check_schema', 'evaluate']
 
-# %% ../nbs/32c_model_verbs.ipynb #d9a0eaea
+# %% ../nbs/32c_model_verbs.ipynb #ad028cc2
 import json
+import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import click
 import pyarrow.parquet as pq
 
-from .files import BadInput, read_json, write_json
+from .files import BadInput, Interrupted, new_run_folder, read_json, write_json
 from .runs import value_of
 from .verbs import SHARE, main, out_option, say_images, values_options
 
@@ -27,7 +28,7 @@ def show_settings(context, option, wanted):
         click.echo(describe_settings().to_string())
         context.exit()
 
-# %% ../nbs/32c_model_verbs.ipynb #c9342564
+# %% ../nbs/32c_model_verbs.ipynb #22e1a08c
 @main.command()
 @click.argument("store", type=Path)
 @click.option("--show", is_flag=True, is_eager=True, expose_value=False, callback=show_settings, help="list all settings and stop")
@@ -35,8 +36,9 @@ def show_settings(context, option, wanted):
 @click.option("--backbone", help="`tiny` (small, random), a folder or a hub id  [default: of the settings]")
 @out_option("the run folder  [default: a new one under data/runs]", required=False)
 @click.option("--from", "start_from", type=Path, help="run or model folder whose weights it starts with")
+@click.option("--processes", type=click.IntRange(1), default=1, help="one for each GPU of a node; they share each batch (lora, full)")
 @values_options
-def train(store, stage, backbone, out, start_from, config, pairs):
+def train(store, stage, backbone, out, start_from, processes, config, pairs):
     """Train one stage on STORE and predict its test split.
 
     \b
@@ -59,9 +61,20 @@ def train(store, stage, backbone, out, start_from, config, pairs):
 
     chosen = {name: value for name, value in (("stage", stage), ("backbone", backbone)) if value is not None}
     settings = load_settings(config, **{name: value_of(value) for name, value in pairs}, **chosen)
-    run = train_run(store, out=out, settings=settings, start_from=start_from)
-    headline(scored(run, store))
-    click.echo(run)
+    if processes > 1:
+        from galaxy_sommelier.processes import train_apart
+
+        run = train_apart(store, out or new_run_folder(f"train-{settings.stage}"), settings, start_from, processes)
+    else:
+        try:
+            run = train_run(store, out=out, settings=settings, start_from=start_from)
+        except Interrupted:
+            if "RANK" in os.environ:  # torchrun takes any other end than 0 for a failure
+                return
+            raise
+    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+        headline(scored(run, store))
+        click.echo(run)
 
 
 def scored(run: Path, store: Path) -> dict:  # its metrics
@@ -74,14 +87,16 @@ def scored(run: Path, store: Path) -> dict:  # its metrics
         write_json(run / "metrics.json", metrics)
     return metrics
 
-# %% ../nbs/32c_model_verbs.ipynb #f8423c0b
+# %% ../nbs/32c_model_verbs.ipynb #c3e48e3f
 def headline(metrics: dict):
     "Print the headline numbers among `metrics`: each with its interval, the constant's, the noise floor, and how far it came between."
     for name in ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy"):
-        value, low, high, constant, floor, way = (metrics.get(name + end) for end in ("", "_lower", "_upper", "_constant", "_floor", "_way"))
+        ends = ("", "_lower", "_upper", "_constant", "_floor", "_way")
+        value, low, high, constant, floor, way = (metrics.get(name + end) for end in ends)
         if value is not None:
             around = "" if low is None or high is None else f"  [{low:.4f}, {high:.4f}]"
-            beside = "".join(f"  {what} {number:.4f}" for what, number in (("constant", constant), ("floor", floor)) if number is not None)
+            both = {"constant": constant, "floor": floor}
+            beside = "".join(f"  {what} {number:.4f}" for what, number in both.items() if number is not None)
             click.echo(f"{name:26s}{value:.4f}{around}{beside}" + ("" if way is None else f"  {way:.0%} of the way"))
 
 # %% ../nbs/32c_model_verbs.ipynb #ef56bb29

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'HEADLINE', 'repository', 'experiments', 'closest', 'find_experiment', 'parameters_cell', 'parameters',
-           'describe', 'value_of', 'read_config', 'merge', 'RunFailed', 'execute', 'run_experiment', 'status',
-           'list_runs', 'show_run']
+           'describe', 'value_of', 'read_config', 'merge', 'RunFailed', 'execute', 'open_experiment', 'run_experiment',
+           'status', 'list_runs', 'show_run']
 
-# %% ../nbs/32_runs.ipynb #96d6bc7b
+# %% ../nbs/32_runs.ipynb #1d3eb21a
 import ast
 import difflib
 import io
@@ -22,7 +22,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-from .files import BadInput, data_root, environment, new_run_folder, read_json, write_json
+from .files import BadInput, Interrupted, data_root, environment, new_run_folder, read_json, write_json
 
 # %% ../nbs/32_runs.ipynb #02deb044
 def repository(part: str) -> Path:  # a folder of the repository: "nbs/experiments" or "configs"
@@ -132,7 +132,7 @@ def merge(notebook, *given: dict) -> dict:
         values[name] = value
     return values
 
-# %% ../nbs/32_runs.ipynb #13386c68
+# %% ../nbs/32_runs.ipynb #f427a218
 class RunFailed(RuntimeError):
     "A cell of an experiment failed; the message names the run folder and the error."
 
@@ -147,6 +147,8 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
         papermill.execute_notebook(notebook, partial, parameters=values, kernel_name="python3", progress_bar=progress,
                                    extra_arguments=QUIET)
     except PapermillExecutionError as error:
+        if error.ename == "Interrupted":  # the partial notebook stays: this run goes on
+            raise Interrupted(error.evalue) from None
         os.replace(partial, run / "notebook.ipynb")
         if error.ename == "BadInput":
             raise BadInput(error.evalue) from None
@@ -154,7 +156,30 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
         raise RunFailed(f"{where} failed: {error.ename}: {' '.join(error.evalue.split())}") from None
     os.replace(partial, run / "notebook.ipynb")
 
-# %% ../nbs/32_runs.ipynb #ddfe74f4
+# %% ../nbs/32_runs.ipynb #c3969056
+def open_experiment(
+    name: str,  # experiment or path of a notebook
+    params: dict | None = None,  # values that go before those of `config` and the defaults
+    config=None,  # YAML file of `name: value` lines
+    out=None,  # run folder; None makes a new one
+    root=None,  # for a new run folder; None is the data root
+) -> tuple[Path, dict, Path]:  # the notebook, all its values, the run folder
+    "The run folder of an experiment, with its checked parameters in `config.json`."
+    notebook = find_experiment(name)
+    values = merge(notebook, read_config(config) if config else {}, params or {})
+    if "out" not in values:
+        raise BadInput(f"{notebook}: the parameters cell has no `out`, so the run has nowhere to write")
+    run = Path(out or values["out"] or new_run_folder(notebook.stem, root)).resolve()
+    run.mkdir(parents=True, exist_ok=True)
+    values["out"] = str(run)
+    ours = {"experiment": notebook.stem, **values}
+    if (run / "config.json").exists() and (theirs := read_json(run / "config.json")) != ours:
+        differing = ", ".join(key for key in ours if theirs.get(key) != ours[key]) or "more parameters"
+        raise BadInput(f"{run}: holds another run (differing in {differing}); choose another folder")
+    write_json(run / "config.json", ours)
+    return notebook, values, run
+
+# %% ../nbs/32_runs.ipynb #b080e0e9
 def run_experiment(
     name: str,  # experiment or path of a notebook
     params: dict | None = None,  # values that go before those of `config` and the defaults
@@ -163,18 +188,7 @@ def run_experiment(
     progress: bool = True,  # show a bar, one step a cell
 ) -> Path:  # the run folder
     "Run an experiment with checked parameters and keep all of it in a run folder."
-    notebook = find_experiment(name)
-    values = merge(notebook, read_config(config) if config else {}, params or {})
-    if "out" not in values:
-        raise BadInput(f"{notebook}: the parameters cell has no `out`, so the run has nowhere to write")
-    run = Path(out or values["out"] or new_run_folder(notebook.stem)).resolve()
-    run.mkdir(parents=True, exist_ok=True)
-    values["out"] = str(run)
-    ours = {"experiment": notebook.stem, **values}
-    if (run / "config.json").exists() and (theirs := read_json(run / "config.json")) != ours:
-        differing = ", ".join(key for key in ours if theirs.get(key) != ours[key]) or "more parameters"
-        raise BadInput(f"{run}: holds another run (differing in {differing}); choose another folder")
-    write_json(run / "config.json", ours)
+    notebook, values, run = open_experiment(name, params, config, out)
     write_json(run / "environment.json", environment())
     execute(notebook, values, run, progress)
     return run

@@ -7,7 +7,7 @@ __all__ = ['PENALTIES', 'MARGIN', 'ON_IMAGES', 'LEARNING', 'FREE', 'FIT', 'smoot
            'encode_split', 'fit_head', 'fit_lbfgs', 'fit_probe', 'fit_images', 'make_model', 'open_run', 'check_splits',
            'predict_split', 'finish', 'check_processes', 'train', 'train_stages']
 
-# %% ../nbs/13_train.ipynb #b17ba8e6
+# %% ../nbs/13_train.ipynb #105844be
 import copy
 import os
 import shutil
@@ -23,9 +23,10 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .batches import class_balance
+from .checkpoints import disk_errors
 from .features import encode
 from .files import BadInput, atomic_path, environment, new_run_folder, read_json, remove, seed_everything, write_json
-from .loop import FeatureHead, FeatureTrainer, ImageTrainer, disk_errors, make_trainer, quick_scores, run_trainer, write_history
+from .loop import FeatureHead, FeatureTrainer, ImageTrainer, make_trainer, quick_scores, run_trainer, write_history
 from .lora import add_lora, merge_lora
 from .loss import tree_loss
 from .model import GalaxyModel, build_model, load_model, parameter_groups

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from galaxy_sommelier import loop
 from galaxy_sommelier import train as training
-from galaxy_sommelier.files import BadInput, read_json, sha256_file
+from galaxy_sommelier.files import BadInput, Interrupted, read_json, sha256_file
 from galaxy_sommelier.model import load_model
 from galaxy_sommelier.predict import predict
 from galaxy_sommelier.settings import load_settings, make_settings
@@ -71,6 +72,34 @@ def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
     for name in ("model/model.safetensors", "predictions.parquet", "history.csv", "ids/train.csv"):
         assert sha256_file(killed / name) == sha256_file(tmp_path / "undisturbed" / name), name
     assert not (killed / "checkpoints").exists()
+
+
+def stop_at(patch, *steps):
+    """The training that follows gets SIGUSR1 at the end of each of these steps."""
+    class Asked(loop.StopWhenAsked):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step in steps:
+                signal.raise_signal(signal.SIGUSR1)
+            super().on_step_end(args, state, control, **kwargs)
+
+    patch.setattr(loop, "StopWhenAsked", Asked)
+
+
+@pytest.mark.parametrize("settings", [{"stage": "full"}, {"stage": "head", "dropout": 0.3}, {"stage": "full", "patience": 1}], ids=str)
+def test_asked_to_stop_it_goes_on_in_the_middle_of_an_epoch(sky, tmp_path, monkeypatch, settings):
+    undisturbed = train(sky, tmp_path / "undisturbed", make_settings(**SMALL, **settings))
+    rows = pd.read_csv(undisturbed / "history.csv")
+    epoch, last = int(rows.step[0]), int(rows.step.iloc[-1])
+    asked, before = tmp_path / "asked", signal.getsignal(signal.SIGUSR1)
+    for step in (2, epoch, epoch + 1, last - 1, last):  # amid an epoch, at its end, after its first step, before the last and at the last
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(Interrupted, match=f"stopped at step {step} of"):
+                train(sky, asked, make_settings(**SMALL, **settings))
+        assert signal.getsignal(signal.SIGUSR1) == before and (asked / f"checkpoints/checkpoint-{step}/complete.json").exists()
+    assert train(sky, asked, make_settings(**SMALL, **settings)) == asked
+    for name in ("model/model.safetensors", "predictions.parquet", "history.csv"):
+        assert sha256_file(asked / name) == sha256_file(undisturbed / name), name
 
 
 def test_killed_while_it_predicts_it_does_not_train_again(sky, tmp_path, monkeypatch):

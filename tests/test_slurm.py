@@ -1,0 +1,341 @@
+"""Jobs on a real Slurm: done, failed, cancelled, warned before their time is up, requeued, in parts and on two nodes."""
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from galaxy_sommelier import slurm
+from galaxy_sommelier.cli import main
+from galaxy_sommelier.files import read_json, sha256_file
+from galaxy_sommelier.runs import run_experiment, status
+from galaxy_sommelier.store import simulated_store
+
+CONF = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmctldPort={ports[0]}
+AuthType=auth/munge
+AuthInfo=cred_expire=5,socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1
+NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4
+PartitionName=main Nodes=ALL Default=YES State=UP
+"""
+
+
+def wait_for(happened, seconds=120):
+    """What `happened()` gives as soon as that is something; an error at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.1)
+    return found
+
+
+def answer(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def daemons(folder, host):
+    """The commands of a Slurm of two nodes on this machine."""
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o400)
+    (folder / "state").mkdir()
+    (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, ports=free_ports(3)))
+    files = [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("key-file", "socket", "pid-file", "seed-file", "log-file")]
+    nodes = [["slurmd", "-D", "-N", name] for name in (host, "localhost")]
+    return [["munged", "--foreground", "--force", *files], ["slurmctld", "-D"], *nodes]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """The Slurm that runs here; else one of our own, which is stopped after the tests."""
+    if shutil.which("sinfo") and answer("sinfo", "--noheader"):
+        yield
+        return
+    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
+    if missing or os.geteuid() != 0:
+        complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
+        complain(f"needs a Slurm that runs, or root and Debian's slurm-wlm and munge to start one (missing: {missing or 'root'})")
+    folder, host, processes = Path(tempfile.mkdtemp(prefix="slurm-")), socket.gethostname().split(".")[0], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        try:
+            for command in daemons(folder, host):
+                with open(folder / f"{command[0]}.out", "a") as log:
+                    processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+                if command[0] == "munged":
+                    wait_for((folder / "munge.socket").exists, 20)
+            wait_for(lambda: set(answer("sinfo", "--noheader", "--Node", "--format=%T")) == {"idle"}, 60)
+            yield
+        finally:
+            subprocess.run(["scancel", "--user=root"])
+            wait_for(lambda: not answer("squeue", "--noheader"), 60)
+            for process in reversed(processes):
+                process.terminate()
+                process.wait(30)
+            shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    """Jobs find the `sommelier` of this environment."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+def sommelier(*words):
+    done = CliRunner().invoke(main, [str(word) for word in words], prog_name="sommelier")
+    return done.exit_code, done.output
+
+
+def submitted(*words) -> str:
+    """The number of the job that `sommelier` submitted."""
+    code, said = sommelier(*words)
+    assert code == 0, said
+    return said.split()[1].rstrip(":")
+
+
+def states(job):
+    return answer("squeue", "--states=all", "--array", "--noheader", "--format=%T", f"--jobs={job}")
+
+
+def wait_end(job, seconds=120):
+    """How a job ended."""
+    ends = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+    return wait_for(lambda: (found := states(job)) and set(found) <= ends and found, seconds)
+
+
+def attempts(run):
+    return pd.read_csv(run / "attempts.csv", names=["time", "event", "node"]).event.tolist()
+
+
+def experiment(path, parameters, work):
+    """An experiment of two cells."""
+    code = nbformat.v4.new_code_cell
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [code(f'{parameters}\nout: str = ""  # run folder', metadata={"tags": ["parameters"]}), code(work)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+@pytest.fixture
+def nap(tmp_path):
+    """An experiment that sleeps the first time, or fails."""
+    return experiment(tmp_path / "nap.ipynb", 'seconds: float = 0.0  # to sleep the first time (s)\nfail: bool = False  # at the end', """\
+import time
+from pathlib import Path
+again = Path(out, "metrics.json").exists()
+Path(out, "metrics.json").write_text('{"mean_r": 0.5}')
+time.sleep(0 if again else seconds)
+assert not fail""")
+
+
+def test_a_job_is_done_and_runs_shows_it(nap, tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
+    job = submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "1e-3", "--out", runs / "nap-1")
+    assert wait_end(job) == ["COMPLETED"]
+    assert status(runs / "nap-1") == "done" and read_json(runs / "nap-1" / "config.json")["seconds"] == 0.001
+    assert read_json(runs / "nap-1" / "slurm.json")["job"] == job and (runs / "nap-1" / "job.sh").exists()
+    table = sommelier("runs")[1]
+    assert job in table and "COMPLETED" in table and "done" in table and "0.5" in table
+    row = slurm.list_jobs().iloc[0]
+    monkeypatch.setattr(slurm, "squeue", dict)  # Slurm has forgotten
+    left = slurm.list_jobs().iloc[0]
+    assert left.state == "COMPLETED" and left.node == row.node and left.elapsed.startswith("0:")
+
+
+def test_a_failing_cell_ends_the_job(nap, tmp_path):
+    run = tmp_path / "one"
+    assert wait_end(submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "fail", "true", "--out", run)) == ["FAILED"]
+    assert attempts(run) == ["started", "ended 1"] and status(run) == "failed" and "AssertionError" in (run / "slurm.log").read_text()
+
+
+def test_cancelled_it_is_unfinished_and_can_be_submitted_again(nap, tmp_path):
+    run = tmp_path / "one"
+    words = ("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "300", "--out", run)
+    job = submitted(*words)
+    wait_for((run / "metrics.json").exists)
+    code, said = sommelier(*words)
+    assert code == 2 and f"job {job} is still at work" in said
+    subprocess.run(["scancel", job], check=True)
+    assert wait_end(job) == ["CANCELLED"] and status(run) == "unfinished" and attempts(run) == ["started"]
+    assert wait_end(submitted(*words)) == ["COMPLETED"] and status(run) == "done"
+
+
+def test_what_does_not_listen_is_requeued_when_the_warning_is_nearly_over(nap, tmp_path):
+    run = tmp_path / "one"
+    job = submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-s", "warning", "2", "-p", "seconds", "300", "--out", run)
+    wait_for((run / "metrics.json").exists)
+    subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
+    assert wait_end(job) == ["COMPLETED"] and status(run) == "done"
+    assert attempts(run) == ["started", "started", "ended 0"]
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A training whose first attempt waits for the signal after its eighth step, amid an epoch; and the run that was never disturbed."""
+    folder = tmp_path_factory.mktemp("training")
+    store = simulated_store(folder / "sky", n=120, size=48)
+    notebook = experiment(folder / "train.ipynb", 'store: str = ""  # galaxies\nwaits: bool = True  # the first time', """\
+import os
+import time
+from pathlib import Path
+from galaxy_sommelier import loop
+from galaxy_sommelier.settings import make_settings
+from galaxy_sommelier.train import train
+class Waiting(loop.StopWhenAsked):
+    def on_step_end(self, args, state, control, **kwargs):
+        if waits and state.global_step == 8:
+            Path(out, "waits").touch()
+            while not self.asked:
+                time.sleep(0.01)
+        super().on_step_end(args, state, control, **kwargs)
+loop.StopWhenAsked = Waiting
+train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3))""")
+    undisturbed = run_experiment(str(notebook), {"store": str(store), "waits": False}, out=folder / "undisturbed", progress=False)
+    return notebook, store, undisturbed
+
+
+def same(run, undisturbed):
+    """Whether two runs ended with the same bytes."""
+    names = ("model/model.safetensors", "predictions.parquet", "history.csv")
+    return [sha256_file(run / "full" / name) for name in names] == [sha256_file(undisturbed / "full" / name) for name in names]
+
+
+def test_warned_a_training_saves_a_checkpoint_and_the_requeued_job_goes_on(training, tmp_path):
+    notebook, store, undisturbed = training
+    run = tmp_path / "one"
+    job = submitted("run", notebook, "--slurm", "local", "-s", "cpus", "1", "-p", "store", store, "--out", run)
+    wait_for((run / "waits").exists)
+    subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
+    wait_for(lambda: "ended 75" in attempts(run))
+    assert (run / "full/checkpoints/checkpoint-8/complete.json").exists() and status(run) == "unfinished"
+    assert wait_end(job) == ["COMPLETED"] and attempts(run) == ["started", "ended 75", "started", "ended 0"]
+    assert same(run, undisturbed)
+
+
+def test_at_its_time_limit_a_job_is_requeued_and_goes_on(training, tmp_path):
+    notebook, store, undisturbed = training
+    run = tmp_path / "one"
+    limits = ("-s", "cpus", "1", "-s", "time", "00:01:00", "-s", "warning", "10")
+    job = submitted("run", notebook, "--slurm", "local", *limits, "-p", "store", store, "--out", run)
+    assert wait_end(job, 240) == ["COMPLETED"] and attempts(run).count("started") > 1
+    assert same(run, undisturbed)
+
+
+def test_a_verb_is_a_job_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
+    job = submitted("submit", "-s", "cpus", "1", "local", "runs")
+    [folder] = (tmp_path / "runs").iterdir()
+    assert wait_end(job) == ["COMPLETED"] and job in (folder / "slurm.log").read_text()
+    code, said = sommelier("submit", "local", "runs", "--al")
+    assert code == 2 and "No such option" in said and [folder] == list((tmp_path / "runs").iterdir())
+
+
+WORKER = """\
+import sys, time
+from pathlib import Path
+folder, part = Path(sys.argv[1]), sys.argv[sys.argv.index("--part") + 1].split("/")[0]
+(folder / f"started-{part}").touch()
+while part == "1" and not (folder / "go").exists():
+    time.sleep(0.05)
+(folder / f"part-{part}").write_text(part)
+"""
+
+
+def test_a_killed_part_of_an_array_is_done_when_the_array_is_submitted_again(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    command, profile = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path)], slurm.load_profile("local", {"cpus": "1"})
+    folders = [tmp_path / "array-1", tmp_path / "array-2"]
+    folders[0].mkdir()
+    job = slurm.submit(command, profile, folders[0], parts=3)
+    wait_for(lambda: (tmp_path / "started-1").exists() and (tmp_path / "part-0").exists() and (tmp_path / "part-2").exists())
+    subprocess.run(["scancel", f"{job}_1"], check=True)
+    assert sorted(wait_end(job)) == ["CANCELLED", "COMPLETED", "COMPLETED"] and not (tmp_path / "part-1").exists()
+    assert slurm.list_jobs(tmp_path).state[0] in ("CANCELLED 1, COMPLETED 2", "COMPLETED 2, CANCELLED 1")
+    (tmp_path / "go").touch()
+    folders[1].mkdir()
+    assert set(wait_end(slurm.submit(command, profile, folders[1], parts=3))) == {"COMPLETED"}
+    assert [(tmp_path / f"part-{part}").read_text() for part in range(3)] == ["0", "1", "2"]
+    assert sorted(path.name for path in folders[1].glob("slurm-*.log")) == ["slurm-0.log", "slurm-1.log", "slurm-2.log"]
+
+
+REDUCE = """\
+import os, sys
+from pathlib import Path
+import torch
+torch.distributed.init_process_group("gloo")
+ranks = torch.ones(1)
+torch.distributed.all_reduce(ranks)
+Path(sys.argv[1], f"{os.environ['SLURMD_NODENAME']}.txt").write_text(str(int(ranks)))
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+LAUNCH = """\
+import subprocess, sys
+from galaxy_sommelier.launch import torchrun_command
+sys.exit(subprocess.run([*torchrun_command(1), *sys.argv[1:]]).returncode)
+"""
+
+
+def test_the_processes_of_two_nodes_find_each_other(tmp_path):
+    if len(set(answer("sinfo", "--noheader", "--Node", "--format=%N"))) < 2:
+        pytest.skip("this Slurm has one node")
+    (tmp_path / "reduce.py").write_text(REDUCE)
+    (tmp_path / "launch.py").write_text(LAUNCH)
+    command = [sys.executable, str(tmp_path / "launch.py"), str(tmp_path / "reduce.py"), str(tmp_path)]
+    (tmp_path / "two-1").mkdir()
+    job = slurm.submit(command, slurm.load_profile("local", {"cpus": "1", "nodes": "2"}), tmp_path / "two-1")
+    assert wait_end(job) == ["COMPLETED"], (tmp_path / "two-1" / "slurm.log").read_text()
+    assert [path.read_text() for path in tmp_path.glob("*.txt")] == ["2", "2"]
+
+
+@pytest.mark.parametrize(("words", "complaint"), [
+    (("-p", "second", "1"), "did you mean 'seconds'"),
+    (("-p", "seconds", "long"), "takes a float"),
+    (("-s", "acount", "m1"), "did you mean 'account'"),
+    (("-s", "partition", "nowhere"), "sbatch refused"),
+    (("-s", "time", "soon"), "sbatch refused"),
+])
+def test_nothing_is_submitted_before_all_is_checked(nap, tmp_path, words, complaint):
+    before = answer("squeue", "--noheader", "--states=all")
+    code, said = sommelier("run", nap, "--slurm", "local", *words, "--out", tmp_path / "one")
+    assert code == 2 and complaint in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "one").exists() and answer("squeue", "--noheader", "--states=all") == before
+
+
+def test_without_sbatch_nothing_is_left_behind(nap, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
+    assert code == 2 and "there is no Slurm here" in said and len(said.splitlines()) == 1 and not (tmp_path / "one").exists()
