@@ -6,7 +6,7 @@
 __all__ = ['disk_errors', 'LossKeeper', 'remove_checkpoint', 'seal_checkpoint', 'last_checkpoint', 'is_finished', 'judged_by',
            'Average', 'load_best', 'StopWhenAsked']
 
-# %% ../nbs/12e_checkpoints.ipynb #19976ef2
+# %% ../nbs/12e_checkpoints.ipynb #ee659229
 import shutil
 import signal
 import threading
@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from transformers import Trainer, TrainerCallback
 
-from .files import BadInput, Interrupted, flush, write_json
+from .files import BadInput, Interrupted, flush, read_json, write_json
 
 # %% ../nbs/12e_checkpoints.ipynb #acf2ba53
 @contextmanager
@@ -33,19 +33,19 @@ def disk_errors(path: str | Path) -> Iterator[None]:  # what is being written
         reason = str(error).strip().splitlines()[0]
         raise BadInput(f"{path}: cannot be written ({reason}); free some space, then start again: it goes on") from error
 
-# %% ../nbs/12e_checkpoints.ipynb #47247803
+# %% ../nbs/12e_checkpoints.ipynb #55382cb2
 class LossKeeper(Trainer):
     """Hugging Face's `Trainer`, with the loss of an unfinished epoch in its checkpoints."""
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
-        torch.save([self._tr_loss, self._globalstep_last_logged], Path(output_dir, f"loss_{self.args.process_index}.pt"))
+        write_json(Path(output_dir, f"loss_{self.args.process_index}.json"), [float(self._tr_loss), self._globalstep_last_logged])
 
     def _load_rng_state(self, checkpoint):
         super()._load_rng_state(checkpoint)
-        saved = Path(checkpoint, f"loss_{self.args.process_index}.pt")
+        saved = Path(checkpoint, f"loss_{self.args.process_index}.json")
         if saved.exists():  # a process that was not there before has none
-            loss, self._globalstep_last_logged = torch.load(saved, self.args.device)
+            loss, self._globalstep_last_logged = read_json(saved)
             self._tr_loss += loss
 
 # %% ../nbs/12e_checkpoints.ipynb #51f7960a

@@ -169,12 +169,12 @@ def leaks(a, b, out, radius):
     ids = write_leaks(check_leaks(ours, theirs, radius), out)
     click.echo(f"{out}: {len(ids)} of the {len(theirs)} galaxies in {b} are also among the {len(ours)} in {a}")
 
-# %% ../nbs/32b_data_verbs.ipynb #648ee904
+# %% ../nbs/32b_data_verbs.ipynb #d2f00580
 @main.command()
 @click.argument("source", type=Path, metavar="INPUT")
 @out_option("the table, .fits or .vot")
 def export(source, out):
-    """Write the galaxies of a store, or predictions (Parquet), as a FITS table or a VOTable, without the pictures.
+    """Write the galaxies of a store, or predictions (Parquet, or a folder of shards), as a FITS table or a VOTable, without the pictures.
 
     Hyphens in names of columns become underscores, as TOPCAT wants them; missing numbers stay missing.
 
@@ -183,6 +183,8 @@ def export(source, out):
     """
     from galaxy_sommelier.catalog import read_frame
     from galaxy_sommelier.exchange import export_table
+    from galaxy_sommelier.shards import read_predictions
     from galaxy_sommelier.store import Store
 
-    click.echo(export_table(Store(source) if source.is_dir() else read_frame(source), out))
+    read = Store if (source / "store.json").exists() else read_predictions if source.is_dir() else read_frame
+    click.echo(export_table(read(source), out))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HEADLINE', 'scores', 'evaluate_file', 'stage_table', 'readable']
 
-# %% ../nbs/20_evaluate.ipynb #641f5d21
+# %% ../nbs/20_evaluate.ipynb #bbec5b7f
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .predecessors import key_features, predecessor
 from .questions import per_question
 from .schema import GZ2, Schema
 from .select import CLASSES, label
+from .shards import read_predictions
 from .store import Store
 
 # %% ../nbs/20_evaluate.ipynb #8046b4ca
@@ -84,15 +85,7 @@ def scores(
     tables = {"per_answer": rows, "per_question": questions, "key_features": features, "predecessor": predecessor(pred, true, schema)}
     return _plain(found | tables)
 
-# %% ../nbs/20_evaluate.ipynb #0facf156
-def _read_predictions(path: str | Path) -> pd.DataFrame:
-    "The table in a Parquet file of predictions."
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: no Parquet file that can be read ({type(error).__name__}); write one with `sommelier predict`") from error
-
-
+# %% ../nbs/20_evaluate.ipynb #10edddea
 def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame, schema: Schema) -> dict | None:  # the same galaxies in order
     "The `classes_report` of predicted labels where the votes name a class; None without labels."
     if "label" not in predictions:
@@ -116,16 +109,16 @@ def _coverage(splits: np.ndarray, rows: np.ndarray) -> dict:  # the split of eac
     "How many galaxies of each split were scored, of how many."
     return {str(s): {"predicted": int((splits[rows] == s).sum()), "galaxies": int((splits == s).sum())} for s in pd.unique(splits[rows])}
 
-# %% ../nbs/20_evaluate.ipynb #739a02f6
+# %% ../nbs/20_evaluate.ipynb #9cf06ae8
 def evaluate_file(
-    predictions: str | Path | pd.DataFrame,  # Parquet from `sommelier predict`, or the table itself
+    predictions: str | Path | pd.DataFrame,  # Parquet or folder of shards from `sommelier predict`, or the table itself
     store: str | Path | Store,  # where the votes are
     split: str | None = None,  # "train", "val" or "test"; None scores every predicted galaxy
     resamples: int = 1000,
     seed: int = 42,
 ) -> dict:  # `scores`, and split, coverage, classes
     "Score a file of predictions against the votes in a store."
-    guess = predictions if isinstance(predictions, pd.DataFrame) else _read_predictions(predictions)
+    guess = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(predictions)
     store = store if isinstance(store, Store) else Store(store)
     several = len(guess)
     guess, wanted = _select(guess, store, split)

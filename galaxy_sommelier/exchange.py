@@ -15,7 +15,7 @@ from astropy.table import Column, MaskedColumn, Table
 from .files import BadInput, atomic_path
 from .store import Store
 
-# %% ../nbs/06a_exchange.ipynb #cb2bdd3c
+# %% ../nbs/06a_exchange.ipynb #bba82399
 NULL = np.iinfo(np.int64).min  # stands for a missing whole number; masked in the table
 
 
@@ -23,6 +23,8 @@ def as_column(
     values: pd.Series,  # of any type
 ) -> Column:
     """A column that FITS and VOTable can hold."""
+    if len(values) and isinstance(values.iloc[0], np.ndarray):  # an embedding; neither format knows 16-bit floats
+        return Column(np.stack(values).astype(np.float32))
     missing = values.isna().to_numpy()
     if pd.api.types.is_float_dtype(values.dtype):
         return Column(values.to_numpy(np.float32 if values.dtype == np.float32 else np.float64, na_value=np.nan))

@@ -196,7 +196,7 @@ class HistoryFile(TrainerCallback):
         if state.is_world_process_zero:
             write_history(history(state.log_history), self.path)
 
-# %% ../nbs/12e_loop.ipynb #bcd97314
+# %% ../nbs/12e_loop.ipynb #f26dd945
 def training_arguments(
     settings: TrainSettings,
     out: Path,  # the run folder
@@ -205,7 +205,7 @@ def training_arguments(
     os.environ.setdefault("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
     os.environ |= {"WANDB_DIR": str(out), "TENSORBOARD_LOGGING_DIR": str(out / "tensorboard")}
     s, gpu, whole = settings, torch.cuda.is_available(), settings.stage in ("full", "lora")
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"), run_name=out.name, report_to=s.report_to, disable_tqdm=True,
         num_train_epochs=s.epochs, per_device_train_batch_size=s.batch_size, per_device_eval_batch_size=2 * s.batch_size,
         learning_rate=s.lr, lr_scheduler_type="cosine", warmup_steps=s.warmup, max_grad_norm=s.clip, seed=s.seed,
@@ -215,6 +215,10 @@ def training_arguments(
         metric_for_best_model="kaggle_rmse", greater_is_better=False, load_best_model_at_end=True, save_total_limit=None,
         remove_unused_columns=False, label_names=["labels"],
     )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # one process, one GPU; more of them are for more processes
+    if not gpu:
+        arguments._setup_devices = torch.device("cpu")  # of several processes it is called cpu:0, which `torch.load` does not know
+    return arguments
 
 # %% ../nbs/12e_loop.ipynb #b662c585
 def make_trainer(

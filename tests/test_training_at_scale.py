@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from galaxy_sommelier.files import BadInput, sha256_file
@@ -82,6 +85,25 @@ def test_averaged_weights_are_kept_and_the_others_learn_on(sky, tmp_path):
     losses = [pd.read_csv(run / "history.csv").train_loss for run in (plain, averaged)]
     assert losses[0].equals(losses[1])  # what learns is the same
     assert sha256_file(plain / "model/model.safetensors") != sha256_file(averaged / "model/model.safetensors")
+
+
+def test_a_process_that_dies_is_named_and_the_run_goes_on(sky, tmp_path):
+    pairs = [word for name, value in (STILL | {"epochs": 6}).items() for word in ("-p", name, str(value))]
+    program = str(Path(sys.executable).with_name("sommelier"))
+    words = [program, "train", str(sky), "--out", str(tmp_path / "run"), "--processes", "2", *pairs]
+    training = subprocess.Popen(words, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.time() + 120
+    while not list(tmp_path.glob("run/checkpoints/*/complete.json")) and training.poll() is None and time.time() < until:
+        time.sleep(0.01)
+    second = [child for child in psutil.Process(training.pid).children(recursive=True) if child.environ().get("RANK") == "1"]
+    second[0].kill()
+    said = training.communicate(timeout=60)[1]
+    assert training.returncode == 2 and "killed by signal 9" in said and "Traceback" not in said, said
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    again = subprocess.run(words, env=ENV, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0 and "kaggle_rmse" in again.stdout, again.stderr
+    undisturbed = pd.read_csv(train(sky, tmp_path / "alone", make_settings(**STILL | {"epochs": 6})) / "history.csv")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "run" / "history.csv").train_loss, undisturbed.train_loss, rtol=1e-5)
 
 
 def test_a_frozen_backbone_is_left_to_one_process(sky, tmp_path, monkeypatch):

@@ -1,0 +1,83 @@
+"""Does the time of prediction grow in a straight line, and does its memory not grow at all? One row for each number of galaxies.
+
+Each store is predicted into shards by a new process, with a tiny backbone and one view, so that what is not the backbone has its greatest
+share. CPU seconds are of one thread, without the imports. Memory is the largest of the process, with all that it imports; what the store
+and the predictions take on disk stands beside it.
+
+    python benchmarks/scaling.py 1000 10000 100000
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from galaxy_sommelier.model import build_model
+from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.store import write_store
+
+DIFFERENT, SIDE = 200, 64  # simulated pictures, which are repeated; their side in pixels
+MEASURE = """
+import json, re, sys, time
+from galaxy_sommelier.model import load_model
+from galaxy_sommelier.shards import predict_shards
+model, store, out = sys.argv[1:]
+network = load_model(model)
+began, clock = time.process_time(), time.perf_counter()
+report = predict_shards(network, store, out, tta=False)
+took, waited = time.process_time() - began, time.perf_counter() - clock
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+print(json.dumps([report["ok"], took, waited, peak]))
+"""
+
+
+class Repeated:
+    """A few pictures, again and again, as if there were many."""
+
+    def __init__(self, pictures, number):
+        self.pictures, self.number = pictures, number
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, i):
+        return self.pictures[i % len(self.pictures)]
+
+
+def megabytes(folder):
+    """What a folder takes on disk."""
+    return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+
+
+def measure(number, scratch):
+    """One row: a store of so many galaxies is built and predicted."""
+    table, pictures = simulate(DIFFERENT, size=SIDE)
+    table = table.iloc[[i % DIFFERENT for i in range(number)]].reset_index(drop=True)
+    table["id_str"] = [f"sim-{i:08d}" for i in range(number)]
+    write_store(table, scratch / f"store-{number}", images=Repeated(pictures, number))
+    paths = [scratch / "model", scratch / f"store-{number}", scratch / f"out-{number}"]
+    command = [sys.executable, "-c", MEASURE, *map(str, paths)]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True, text=True)
+    good, took, waited, peak = json.loads(done.stdout)
+    assert good == number == len(pd.read_parquet(paths[2], columns=["id_str"]))
+    return number, took, 1000 * took / number, waited, peak, *map(megabytes, paths[1:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("galaxies", nargs="*", type=int, default=[1000, 10_000, 100_000], help="how many (1000 10000 100000)")
+    with tempfile.TemporaryDirectory() as scratch:
+        build_model("tiny", image_size=32).save_pretrained(Path(scratch) / "model")
+        rows = [measure(number, Path(scratch)) for number in tqdm(parser.parse_args().galaxies, "sizes")]
+    columns = ["galaxies", "CPU seconds", "CPU seconds per 1000", "seconds", "largest memory, MiB", "store, MB", "predictions, MB"]
+    print(pd.DataFrame(rows, columns=columns).to_string(index=False, float_format="{:.1f}".format))
+
+
+if __name__ == "__main__":
+    main()

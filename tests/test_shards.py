@@ -1,0 +1,278 @@
+"""Predictions in shards: killed at any moment, made by any number of processes, from good input and bad, the table is the same."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+import pytest
+import torch
+from click.testing import CliRunner
+from fastcore.test import test_eq as same
+
+from galaxy_sommelier.cli import main
+from galaxy_sommelier.features import encode
+from galaxy_sommelier.files import read_json, sha256_file
+from galaxy_sommelier.image import encode as as_jpeg
+from galaxy_sommelier.model import build_model
+from galaxy_sommelier.predict import opened
+from galaxy_sommelier.shards import SUMMARY, open_galaxies, predict_shards, read_predictions
+from galaxy_sommelier.store import Store, simulated_store, write_store
+
+SHARDS, IN_SHARD, BATCH = 6, 20, 8  # the sky of these tests: so many shards of so many galaxies; galaxies at once
+LOOKS = SHARDS * -(-IN_SHARD // BATCH)  # batches that the model looks at
+COMMAND = "from galaxy_sommelier.cli import main; main(prog_name='sommelier')"
+KILL_AT_LOOK = """
+import os, signal, galaxy_sommelier.predict as module
+look, left = module.look, [{number}]
+def counted(*args):
+    left[0] -= 1
+    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)
+    return look(*args)
+module.look = counted
+"""
+KILL_IN_WRITING = """
+import os, signal, galaxy_sommelier.predict as module
+write, left = module.pq.write_table, [{number}]
+def halved(table, path):
+    write(table, path)
+    left[0] -= 1
+    if not left[0]:
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+module.pq.write_table = halved
+"""
+
+
+def sommelier(*words):
+    """Exit code and output of a command, run in this process."""
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def refused(text, *words):
+    """The command must end in exit code 2 and one line, which holds `text`."""
+    code, output = sommelier(*words)
+    assert code == 2 and text in output and len(output.splitlines()) == 1, output
+
+
+def process(*words, sabotage="", launcher=(sys.executable,)):
+    """Exit code and output of a command, run in a process of its own that something may happen to."""
+    command = [*launcher, "-c", sabotage + COMMAND, *map(str, words)]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+def content(folder):
+    """What a folder of predictions holds: the fingerprint of every file in it, hidden ones as well."""
+    return {path.name: sha256_file(path) for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model/, a store/ in shards, its galaxies as pictures/ with a table.csv, and what one undisturbed process makes of them: whole/."""
+    place = tmp_path_factory.mktemp("shards")
+    sky = Store(simulated_store(place / "sky", n=SHARDS * IN_SHARD, size=48))
+    pixels = np.stack([sky.image(i) for i in range(len(sky))])
+    write_store(sky.table, place / "store", images=pixels, split=sky.split, shard_size=IN_SHARD)
+    (place / "pictures").mkdir()
+    for name, one in zip(sky.ids, pixels, strict=True):
+        (place / "pictures" / f"{name}.jpg").write_bytes(as_jpeg(one))
+    paths = [str(place / "pictures" / f"{name}.jpg") for name in sky.ids]
+    pd.DataFrame({"id_str": sky.ids, "path": paths}).to_csv(place / "table.csv", index=False)
+    build_model("tiny", image_size=32, crop=0.8).save_pretrained(place / "model")
+    code, said = process("predict", place / "model", place / "store", "--out", place / "whole", "--batch-size", BATCH)
+    assert code == 0, said
+    return place
+
+
+@pytest.fixture
+def predict(place):
+    """`sommelier predict` with the model of these tests."""
+    return lambda source, out, *more: sommelier("predict", place / "model", place / source, "--out", out, "--batch-size", BATCH, *more)
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(place, tmp_path):
+    words, dice = ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH), random.Random(4)
+    moments = [KILL_AT_LOOK.format(number=dice.randint(1, LOOKS // 3)) for _ in range(3)]
+    moments += [KILL_IN_WRITING.format(number=n) for n in (1, 2)]
+    dice.shuffle(moments)
+    for moment in moments:
+        code, said = process(*words, sabotage=moment)
+        assert code == -signal.SIGKILL and not (tmp_path / "out" / SUMMARY).exists(), said
+    assert list((tmp_path / "out").glob(".partial-*")), "no shard was killed while it was written"
+    assert process(*words)[0] == 0
+    same(content(tmp_path / "out"), content(place / "whole"))
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_parts_are_the_whole_and_share_nothing(place, predict, tmp_path, of):
+    parts = []
+    for number in range(of):
+        before = set(tmp_path.glob("out/*.parquet"))
+        code, said = predict("store", tmp_path / "out", "--part", f"{number}/{of}")
+        parts.append(set(tmp_path.glob("out/*.parquet")) - before)
+        assert code == 0 and (number == of - 1 or of > SHARDS or "still to be made" in said)
+    assert sum(map(len, parts)) == len(set.union(*parts)) == SHARDS
+    same(content(tmp_path / "out"), content(place / "whole"))
+
+
+def test_ranks_of_torchrun_take_parts(place, tmp_path):
+    run = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", sys.executable)
+    words = ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH)
+    code, said = process(*words, launcher=run)
+    assert code == 0, said
+    same(content(tmp_path / "out"), content(place / "whole"))
+
+
+def test_every_galaxy_once_and_as_in_a_single_file(place, predict, tmp_path):
+    assert predict("store", tmp_path / "one.parquet")[0] == 0
+    shards, one, ids = read_predictions(place / "whole"), pd.read_parquet(tmp_path / "one.parquet"), Store(place / "store").ids
+    assert shards.id_str.tolist() == one.id_str.tolist() == ids
+    pd.testing.assert_frame_equal(shards, one, atol=0.01)  # the last batch of a shard is shorter, and bfloat16 has three digits
+
+
+def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
+    import datasets
+
+    ids = Store(place / "store").ids
+    theirs = datasets.load_dataset(str(place / "whole"), split="train", cache_dir=str(tmp_path))
+    assert pd.read_parquet(place / "whole").id_str.tolist() == ds.dataset(place / "whole").to_table()["id_str"].to_pylist() == ids
+    assert theirs["id_str"][:] == ids
+
+
+@pytest.mark.parametrize("length", [0, 10, 0.5, -1])
+def test_a_cut_shard_is_made_again(place, predict, tmp_path, length):
+    assert predict("store", tmp_path / "out")[0] == 0
+    file = tmp_path / "out" / "shard-00002.parquet"
+    size, times = file.stat().st_size, {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*.parquet")}
+    os.truncate(file, {0.5: size // 2, -1: size - 1}.get(length, length))
+    assert predict("store", tmp_path / "out")[0] == 0
+    same(content(tmp_path / "out"), content(place / "whole"))
+    assert [path.name for path in times if path.stat().st_mtime_ns != times[path]] == [file.name]
+
+
+def test_what_belongs_to_others_is_refused_and_stays(place, predict, tmp_path):
+    build_model("tiny", image_size=32, crop=0.8, seed=1).save_pretrained(tmp_path / "other")
+    build_model("tiny", image_size=32, crop=0.9).save_pretrained(tmp_path / "nearer")
+    before = content(place / "whole")
+    for model in ("other", "nearer"):
+        refused("differs in model", "predict", tmp_path / model, place / "store", "--out", place / "whole")
+    for what, source, options in (("input", "pictures", ()), ("input", "store", ("--split", "test")), ("options", "store", ("--no-tta",)),
+                                  ("options", "store", ("--embeddings",))):
+        refused(f"differs in {what}", "predict", place / "model", place / source, "--out", place / "whole", *options)
+    refused("differs in", "predict", place / "model", place / "store", "--out", place / "store")  # into the store itself
+    same(content(place / "whole"), before)
+    assert len(Store(place / "store").verify()) == SHARDS * IN_SHARD
+
+
+def test_calibration_belongs_to_the_options(place, predict, tmp_path):
+    build_model("tiny", image_size=32, crop=0.8).save_pretrained(tmp_path / "model")
+    assert sommelier("calibrate", tmp_path / "model", place / "store")[0] == 2  # the split val has too few galaxies to tell
+    code, said = sommelier("calibrate", tmp_path / "model", simulated_store(tmp_path / "many", n=80, size=48, val=0.6))
+    assert code == 0, said
+    words = ("--split", "test", "--embeddings")  # no galaxy of the first shard is in the test
+    assert sommelier("predict", tmp_path / "model", place / "store", "--out", tmp_path / "out", *words)[0] == 0
+    table = read_predictions(tmp_path / "out")
+    assert len(pd.read_parquet(tmp_path / "out" / "shard-00000.parquet")) == 0 < len(table)
+    assert (table["smooth-or-featured_smooth_lower"] < table["smooth-or-featured_smooth_upper"]).all()
+    refused("differs in options", "predict", tmp_path / "model", place / "store", "--out", place / "whole")
+
+
+def test_a_split_of_a_store(place, predict, tmp_path):
+    store = Store(place / "store")
+    assert predict("store", tmp_path / "out", "--split", "test")[0] == 0
+    assert read_predictions(tmp_path / "out").id_str.tolist() == [store.ids[i] for i in store.indices("test")]
+    code, said = sommelier("evaluate", tmp_path / "out", place / "store", "--split", "test")
+    assert code == 0 and "kaggle_rmse" in said
+
+
+def test_bad_pictures_of_a_folder_are_named(place, predict, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for path in (place / "pictures").iterdir():
+        (pictures / path.name).write_bytes(path.read_bytes())
+    good = sorted(path.name for path in pictures.iterdir())
+    (pictures / good[3]).write_bytes((pictures / good[3]).read_bytes()[:700])
+    (pictures / "page.jpg").write_text("404 Not Found")
+    (pictures / "empty.png").touch()
+    refused("(2.5%) are bad", "predict", place / "model", pictures, "--out", tmp_path / "out", "--max-bad", "0.02")
+    assert not (tmp_path / "out" / SUMMARY).exists()
+    code, said = sommelier("predict", place / "model", pictures, "--out", tmp_path / "out")
+    assert code == 0 and f"{len(good) - 1} galaxies, 3 images left out" in said and "page.jpg: is no picture" in said
+    assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {good[3], "page.jpg", "empty.png"}
+    assert read_predictions(tmp_path / "out").id_str.tolist() == [name for name in good if name != good[3]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_of_paths(place, predict, tmp_path, monkeypatch, ending):
+    monkeypatch.setattr("galaxy_sommelier.shards.ROWS", IN_SHARD)
+    table = pd.read_csv(place / "table.csv")
+    table.loc[5, "path"], table.loc[50, "path"] = None, str(tmp_path / "gone.jpg")
+    getattr(table, f"to_{ending}")(tmp_path / f"table.{ending}", index=False)
+    for part in ("1/2", "0/2"):
+        assert predict(tmp_path / f"table.{ending}", tmp_path / "out", "--part", part)[0] == 0
+    assert read_predictions(tmp_path / "out").id_str.tolist() == table.id_str.drop([5, 50]).tolist()
+    bad = read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]
+    assert bad == {table.id_str[5]: "has no file", table.id_str[50]: "cannot be read (No such file or directory)"}
+
+
+def test_bad_tables_and_parts_are_refused(place, tmp_path):
+    table = pd.read_csv(place / "table.csv")
+    for name, spoilt in {"twice": pd.concat([table, table[:1]]), "no galaxies": table[:0], "'path' is missing": table[["id_str"]]}.items():
+        spoilt.to_csv(tmp_path / "table.csv", index=False)
+        refused(name, "predict", place / "model", tmp_path / "table.csv", "--out", tmp_path / "out")
+    for part in ("2/2", "1", "-1/2", "a/b"):
+        refused("counted from 0", "predict", place / "model", place / "store", "--out", tmp_path / "out", "--part", part)
+    refused("give --out a folder", "predict", place / "model", place / "store", "--out", tmp_path / "one.parquet", "--part", "0/2")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_folder_is_neither_scored_nor_exported(place, predict, tmp_path):
+    assert predict("store", tmp_path / "out", "--part", "0/2")[0] == 0
+    refused("no finished predictions", "evaluate", tmp_path / "out", place / "store")
+    refused("no finished predictions", "export", tmp_path / "out", "--out", tmp_path / "table.fits")
+
+
+def test_embeddings_are_the_features_and_go_where_predictions_go(place, tmp_path):
+    model, store = build_model("tiny", image_size=32, crop=0.8).eval(), Store(place / "store")
+    predict_shards(model, place / "store", tmp_path / "out", precision="fp32", embeddings=True)
+    table, features = read_predictions(tmp_path / "out"), encode(model, store, views=8, cache=tmp_path / "cache", precision="fp32")
+    np.testing.assert_allclose(np.stack(table.embedding), features.values.mean(1), atol=4e-3)  # float16 of numbers up to 4
+    assert sommelier("export", tmp_path / "out", "--out", tmp_path / "table.fits")[0] == 0
+
+
+def test_memory_holds_a_batch_of_pictures(place, monkeypatch):
+    galaxies, seen = open_galaxies(place / "store"), []
+    nothing = [], torch.empty(0), {}
+    monkeypatch.setattr("galaxy_sommelier.predict.open_pictures", lambda rows, size, crop: seen.append(len(rows)) or nothing)
+    (_, rows), = galaxies.rows([3])
+    batches = opened(rows, 32, 1.0, batch_size=4, threads=1)
+    next(batches)
+    assert sum(seen) <= 8 and sum(1 for _ in batches) == IN_SHARD // 4 - 1
+
+
+def test_a_cut_feature_cache_is_made_again(place, tmp_path):
+    model, store = build_model("tiny", image_size=32, crop=0.8).eval(), Store(place / "store")
+    first = encode(model, store, cache=tmp_path).values
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+    for length in (0, 5, 1000, len(before) - 1):
+        os.truncate(file, length)
+        np.testing.assert_array_equal(encode(model, store, cache=tmp_path).values, first)
+        assert file.stat().st_size == len(before), length
+
+
+def test_the_metadata_say_where_predictions_come_from(place):
+    facts = {key.decode(): value.decode() for key, value in ds.dataset(place / "whole").schema.metadata.items()}
+    summary = read_json(place / "whole" / SUMMARY)
+    assert facts["model"] == "tiny" and json.loads(facts["made_of"]) == summary["made_of"] and summary["shards"] == SHARDS
+    assert summary["galaxies"] == SHARDS * IN_SHARD and Path(place / "whole" / SUMMARY).name.startswith("_")
