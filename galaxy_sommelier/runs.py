@@ -132,7 +132,7 @@ def merge(notebook, *given: dict) -> dict:
         values[name] = value
     return values
 
-# %% ../nbs/32_runs.ipynb #f427a218
+# %% ../nbs/32_runs.ipynb #a2ada9df
 class RunFailed(RuntimeError):
     "A cell of an experiment failed; the message names the run folder and the error."
 
@@ -145,7 +145,7 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
     partial = run / "notebook.partial.ipynb"
     try:
         papermill.execute_notebook(notebook, partial, parameters=values, kernel_name="python3", progress_bar=progress,
-                                   extra_arguments=QUIET)
+                                   extra_arguments=QUIET, store_widget_state=False)  # so that nbconvert shows pictures, not dead widgets
     except PapermillExecutionError as error:
         if error.ename == "Interrupted":  # the partial notebook stays: this run goes on
             raise Interrupted(error.evalue) from None

@@ -1,0 +1,108 @@
+"""The inspector with 240,000 galaxies: the first page, a query, a page turn, a label, and memory over 500 pages.
+
+What the kernel does is measured, without a browser.
+
+    OMP_NUM_THREADS=2 python benchmarks/inspector.py
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from galaxy_sommelier.album import Album
+from galaxy_sommelier.image import decode, encode, resize
+from galaxy_sommelier.inspect import Inspection, inspection_table
+from galaxy_sommelier.inspector import Inspector
+from galaxy_sommelier.map import plane
+from galaxy_sommelier.queue import ask, neighbours
+from galaxy_sommelier.schema import GZ2
+from galaxy_sommelier.simulate import simulate
+
+GALAXIES, PICTURES, DIMENSIONS, TURNS = 240_000, 200, 384, 500
+
+
+class Packed:
+    """Pictures of 424 pixels as a store hands them out: decoded at each call."""
+
+    def __init__(self, images):
+        pictures = resize(list(images), 1.0, 424).permute(0, 2, 3, 1).numpy()
+        self.jpegs = [encode(picture) for picture in pictures]
+
+    def image(self, i):
+        return decode(self.jpegs[i % len(self.jpegs)])
+
+
+def sky(folder):
+    """A store's table and a file of predictions, with intervals, of many galaxies."""
+    table, images = simulate(PICTURES, size=64, seed=1)
+    rng = np.random.default_rng(0)
+    galaxies = table.iloc[rng.integers(0, PICTURES, GALAXIES)].reset_index(drop=True)
+    galaxies["id_str"] = [f"sim-{i:06d}" for i in range(GALAXIES)]
+    said = galaxies[["id_str"]].copy()
+    for part in GZ2.slices.values():
+        values = galaxies[GZ2.columns[part]].fillna(0.3).to_numpy(np.float32) + rng.gamma(0.5, 0.2, (GALAXIES, part.stop - part.start))
+        said[GZ2.columns[part]] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
+    ends = {f"{answer}_{end}": said[f"{answer}_fraction"] for answer in GZ2.answers for end in ("lower", "upper")}
+    pd.concat([said, pd.DataFrame(ends)], axis=1).to_parquet(folder / "said.parquet")
+    galaxies.to_parquet(folder / "galaxies.parquet")
+    return Packed(images)
+
+
+def seconds(work, times=1):
+    """The median of some tries: by the clock, and of CPU, which other programs on the machine disturb less."""
+    took = []
+    for i in range(times):
+        began = time.perf_counter(), time.process_time()
+        work(i)
+        took.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    return tuple(map(statistics.median, zip(*took, strict=True)))
+
+
+def main():
+    folder = Path(tempfile.mkdtemp())
+    packed, rows, made = sky(folder), [], {}
+
+    def read(_):
+        made["tables"] = pd.read_parquet(folder / "galaxies.parquet"), pd.read_parquet(folder / "said.parquet")
+
+    def open_page(_):
+        state = Inspection(inspection_table(*made["tables"]), folder / "labels.csv")
+        made["view"] = Inspector(state, Album(state.table, packed, list(state.table.id_str)))
+
+    rows += [("read both tables from disk", seconds(read), None), ("tables in memory to the first page", seconds(open_page), 2)]
+    view = made["view"]
+    state = view.state
+    queries = ["confidence > 0.6", "bar_yes_fraction > 0.5 and label == 'spiral'", "smooth-or-featured_smooth_predicted < 0.3", "",
+               "uncertainty > 0.5"]
+    rows.append(("a query", seconds(lambda i: setattr(state, "query", queries[i]), 5), 0.3))
+    state.query = ""
+    rows.append(("order by a column", seconds(lambda i: setattr(state, "order", ("error", "confidence", "disagreement")[i]), 3), 0.3))
+    rows.append(("a page turn, pictures new", seconds(lambda i: state.turn(1), 20), 0.3))
+    rows.append(("a page turn, pictures seen", seconds(lambda i: state.turn(-1), 15), 0.3))
+    rows.append(("next galaxy", seconds(lambda i: setattr(state, "cursor", state.cursor + 1), 15), 0.3))
+    rows.append(("a label, on disk", seconds(lambda i: state.put(label="spiral"), 15), 0.3))
+    process = psutil.Process()
+    memory = []
+    for i in range(TURNS + 100):
+        state.turn(1)
+        if i >= 99:
+            memory.append(process.memory_info().rss / 1e6)
+    embeddings = np.random.default_rng(1).normal(size=(GALAXIES, DIMENSIONS)).astype(np.float32)
+    lengths = np.linalg.norm(embeddings, axis=1)
+    rows.append(("looks alike", seconds(lambda i: neighbours(embeddings, i, 5, lengths), 5), 0.3))
+    rows.append(("the map's two dimensions (PCA)", seconds(lambda _: plane(embeddings)), None))
+    state.embeddings = embeddings
+    rows.append(("a queue of 50", seconds(lambda _: ask(state, 50)), None))
+    flat = [(what, *took, bar) for what, took, bar in rows]
+    print(pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "bar"]).round(3).to_string(index=False, na_rep="-"))
+    turns = {"after 100 turns": memory[0], f"after {TURNS + 100} turns": memory[-1], "largest between": max(memory)}
+    print(pd.Series(turns, name="memory, MB").round(0).to_string())
+
+
+if __name__ == "__main__":
+    main()

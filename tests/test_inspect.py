@@ -1,0 +1,364 @@
+"""The inspector in a real JupyterLab in a real browser: what a person clicks and types, and what is on disk afterwards."""
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import psutil
+import pytest
+
+from galaxy_sommelier.labels import LabelFile, corrected_store
+from galaxy_sommelier.model import load_model
+from galaxy_sommelier.predict import predict
+from galaxy_sommelier.runs import run_experiment
+from galaxy_sommelier.settings import make_settings
+from galaxy_sommelier.store import Store, simulated_store
+from galaxy_sommelier.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "nbs" / "experiments" / "inspect.ipynb"
+FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+PATIENCE = 60_000  # milliseconds until something is taken as not coming
+SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
+SAME_COLOUR = """
+import numpy as np
+def same_colour(picture, row, column):
+    means = picture.astype(float).reshape(8, picture.shape[0] // 8, 8, picture.shape[1] // 8, 3).mean(axis=(1, 3))
+    return -np.abs(means - means[row, column]).sum(axis=-1)
+view = inspector(galaxies, said, labels, embeddings, similarity=same_colour, grid=(8, 8))
+view
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, or a reason why there is none."""
+    complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        complain("needs the package playwright (pip install playwright)")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        complain("needs a Chromium (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a store, a model and its predictions, the experiment's notebook upon it, and one with a similarity of patches."""
+    folder = tmp_path_factory.mktemp("inspect")
+    store = Store(simulated_store(folder / "sky", n=120, size=96, seed=3))
+    network = load_model(train(store.path, folder / "head", make_settings(stage="head", backbone="tiny", image_size=56, epochs=3, seed=3)))
+    predict(network, store, out=folder / "said.parquet", tta=False)
+    book = nbformat.read(NOTEBOOK, 4)
+    cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
+    for name, value in {"store": folder / "sky", "labels": folder / "labels.csv", "model": folder / "head",
+                        "predictions": folder / "said.parquet"}.items():
+        cell.source, changed = re.subn(rf'^({name}: str = )""', rf'\1"{value}"', cell.source, flags=re.M)
+        assert changed == 1
+    nbformat.write(book, folder / "inspect.ipynb")
+    book.cells = [cell for cell in book.cells if not cell.source.startswith(("view =", "label_table", "corrections"))]
+    book.cells.append(nbformat.v4.new_code_cell(SAME_COLOUR))
+    nbformat.write(book, folder / "patches.ipynb")
+    return folder
+
+
+class Lab:
+    """A JupyterLab on a free port of this machine."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.token, self.folder = secrets.token_hex(16), folder
+        places = {"JUPYTER_CONFIG_DIR": ".config", "JUPYTERLAB_SETTINGS_DIR": ".settings", "JUPYTERLAB_WORKSPACES_DIR": ".spaces",
+                  "JUPYTER_RUNTIME_DIR": ".runtime"}
+        settings = {name: str(folder / place) for name, place in places.items()}
+        settings |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        words = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}", "--port-retries=0",
+                 f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}",
+                 "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        overrides = folder / ".settings" / "@jupyterlab" / "apputils-extension"
+        overrides.mkdir(parents=True)
+        (overrides / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        self.log = open(folder / "jupyter.log", "wb")
+        self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], cwd=folder, stdout=self.log, stderr=subprocess.STDOUT,
+                                        env=os.environ | settings)
+        self.wait()
+
+    def ask(self, path):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", headers={"Authorization": f"token {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def wait(self):
+        """Until it answers; a server that has ended will not."""
+        while self.process.poll() is None:
+            try:
+                return self.ask("api/status")
+            except OSError:
+                try:
+                    self.process.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    continue
+        raise AssertionError((self.folder / "jupyter.log").read_text()[-2000:])
+
+    def kernels(self):
+        """The processes of its kernels."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if any("ipykernel" in word for word in child.cmdline())]
+
+    def close(self):
+        family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
+        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()
+        psutil.wait_procs(family[:-1], timeout=10)
+        for child in family[:-1]:
+            if child.is_running():
+                child.kill()
+        self.process.wait(20)
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def lab(home, browser):
+    running = Lab(home)
+    yield running
+    running.close()
+
+
+class Page:
+    """A notebook in a tab; looks only at what cells have put out."""
+
+    def __init__(self, browser, lab, name):
+        self.context = browser.new_context(viewport={"width": 1440, "height": 1700})
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(PATIENCE)
+        self.tab.goto(f"http://127.0.0.1:{lab.port}/doc/tree/{name}?reset&token={lab.token}")
+        self.tab.locator(".jp-Notebook").first.wait_for()
+        self.run_all()
+
+    def run_all(self):
+        """As a person does it, once the kernel listens."""
+        self.tab.get_by_text("| Idle").wait_for()
+        self.tab.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
+        self.tab.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
+        self.tab.get_by_text("Run All Cells", exact=True).click()
+        self.out(".gs-inspector .gs-tile").first.wait_for()
+
+    def out(self, selector, **more):
+        return self.tab.locator(f".jp-OutputArea {selector}", **more)
+
+    def until(self, script, wanted=None):
+        """Wait until something is true in the browser."""
+        self.tab.wait_for_function(script, arg=wanted)
+
+    def where(self, text):
+        self.out(".gs-where", has_text=text).first.wait_for()
+
+    def press(self, key):
+        self.tab.keyboard.press(key)
+
+    def click(self, text):
+        self.out("button", has_text=text).first.click()
+
+    def shot(self, name):
+        if SHOTS:
+            self.out(".gs-inspector").first.screenshot(path=Path(SHOTS, f"{name}.png"))
+
+    def close(self):
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, lab):
+    opened = Page(browser, lab, "inspect.ipynb")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def patches(browser, lab):
+    opened = Page(browser, lab, "patches.ipynb")
+    yield opened
+    opened.close()
+
+
+def said(home):
+    """What the label file holds, read by pandas alone: the newest value of each field of each galaxy."""
+    lines = pd.read_csv(home / "labels.csv", keep_default_na=False)
+    newest = lines.groupby(["id_str", "field"]).value.last()
+    return newest[newest != ""].to_dict()
+
+
+def test_a_query_filters_and_a_wrong_one_says_why(page):
+    page.where("120 galaxies")
+    page.shot("gallery")
+    box = page.out("input[placeholder^=query]")
+    box.fill("confidence >")
+    box.press("Enter")
+    page.out(".gs-error", has_text="query:").wait_for()
+    page.where("120 galaxies")
+    page.shot("wrong_query")
+    box.fill("smooth-or-featured_smooth_fraction > 0.8")
+    box.press("Enter")
+    page.where("of 120 galaxies")
+    assert page.out(".gs-error").first.inner_text() == ""
+    box.fill("confidence > 2")
+    box.press("Enter")
+    page.out(".gs-note", has_text="No galaxy passes").wait_for()
+    page.shot("empty")
+    box.fill("")
+    box.press("Enter")
+    page.where(", 120 galaxies")
+
+
+def test_order_pages_and_a_jump(page):
+    page.out(".widget-dropdown", has_text="order").locator("select").first.select_option("id_str")
+    page.click("largest first")
+    page.out("b", has_text="sim-000001").wait_for()
+    page.out(".gs-frame").first.click()
+    page.press("PageDown")
+    page.where("page 2 of 5")
+    page.press("PageUp")
+    page.where("page 1 of 5")
+    page.click("\u25b6")
+    page.where("page 2 of 5")
+    go = page.out("input[placeholder='go to id']")
+    go.fill("sim-000100")
+    go.press("Enter")
+    page.where("page 5 of 5")
+    page.out("b", has_text="sim-000100").wait_for()
+    go.fill("sim-1")
+    go.press("Enter")
+    page.out(".gs-error", has_text="not among the galaxies shown").wait_for()
+
+
+def test_the_stretch_changes_the_large_picture(page):
+    before = page.out(".widget-tab .gs-picture").first.get_attribute("src")
+    page.out(".widget-tab .widget-dropdown", has_text="stretch").locator("select").select_option("log")
+    page.until("old => document.querySelector('.jp-OutputArea .widget-tab .gs-picture').src != old", before)
+    page.shot("galaxy")
+
+
+def test_labels_are_on_disk_at_every_click_and_survive_a_killed_kernel(page, home, lab):
+    go = page.out("input[placeholder='go to id']")
+    go.fill("sim-000002")
+    go.press("Enter")
+    page.out("b", has_text="sim-000002").wait_for()
+    page.out(".gs-here .gs-frame").first.click()
+    page.press("2")
+    page.out(".gs-here .gs-badge", has_text="featured").wait_for()
+    assert said(home)["sim-000002", "label"] == "featured"
+    page.press("d")
+    page.out(".gs-here .gs-badge", has_text="\u2717 featured").wait_for()
+    page.press("ArrowRight")
+    page.out("b", has_text="sim-000003").wait_for()
+    page.press("1")
+    page.out(".gs-here .gs-badge", has_text="edge_on").wait_for()
+    page.press("u")
+    page.out(".gs-here .gs-badge", has_text="edge_on").wait_for(state="detached")
+    comment = page.out("input[placeholder*=comment]")
+    comment.fill("<img src=x onerror=\"document.title='stolen'\">")
+    comment.press("Enter")
+    page.out(".gs-here .gs-badge").wait_for()
+    page.out(".widget-html-content", has_text="you said: comment: <img src=x onerror").first.wait_for()
+    page.shot("labels")
+    assert page.tab.title() != "stolen"
+    for kernel in lab.kernels():
+        os.kill(kernel.pid, signal.SIGKILL)
+    expected = {("sim-000002", "label"): "featured", ("sim-000002", "verdict"): "disagree",
+                ("sim-000003", "comment"): "<img src=x onerror=\"document.title='stolen'\">"}
+    assert said(home) == expected
+    page.tab.reload()
+    page.tab.locator(".jp-Notebook").first.wait_for()
+    page.run_all()
+    page.out("input[placeholder^=query]").fill("mine == 'featured'")
+    page.out("input[placeholder^=query]").press("Enter")
+    page.where("1 of 120 galaxies")
+    page.out(".gs-badge", has_text="\u2717 featured").wait_for()
+    assert page.tab.title() != "stolen"
+
+
+def test_two_kernels_on_one_file_lose_nothing(page, patches, home):
+    box = page.out("input[placeholder^=query]")
+    box.fill("")
+    box.press("Enter")
+    page.where(", 120 galaxies")
+    before = said(home)
+    for i, one in enumerate((page, patches, page, patches)):
+        galaxy, key = f"sim-00001{i}", str(i + 1)
+        go = one.out("input[placeholder='go to id']")
+        go.fill(galaxy)
+        go.press("Enter")
+        one.out("b", has_text=galaxy).wait_for()
+        one.out(".gs-here .gs-frame").first.click()
+        one.press(key)
+        one.out(".gs-here .gs-badge").wait_for()
+    added = {(f"sim-00001{i}", "label"): name for i, name in enumerate(("edge_on", "featured", "smooth", "spiral"))}
+    assert said(home) == before | added
+    patches.out(".gs-done", has_text="5 of 120 labelled").wait_for()
+
+
+def test_a_click_on_a_patch_shows_what_looks_like_it(patches):
+    before = patches.out(".widget-tab .gs-picture").first.get_attribute("src")
+    patches.out(".widget-tab .gs-frame").first.click(position={"x": 200, "y": 200})
+    patches.until("old => document.querySelector('.jp-OutputArea .widget-tab .gs-picture').src != old", before)
+    patches.out(".widget-tab button.mod-active", has_text="alike").wait_for()
+    patches.shot("patch")
+
+
+def test_a_lasso_on_the_map_filters_the_gallery(page):
+    page.out(".lm-TabBar-tab", has_text="map").click()
+    canvas = page.out(".widget-tab canvas").first
+    canvas.wait_for()
+    page.out("[title='Activate lasso selection'], [aria-label='Activate lasso selection']").first.click()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    corners = [(0.03, 0.03), (0.97, 0.03), (0.97, 0.97), (0.03, 0.97), (0.03, 0.5), (0.03, 0.05)]
+    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.tab.mouse.move(*at[0])
+    page.tab.mouse.down()
+    for x, y in at[1:]:
+        page.tab.mouse.move(x, y, steps=12)
+    page.tab.mouse.up()
+    page.where("of 120 galaxies")
+    page.shot("map")
+    page.click("show all")
+    page.where(", 120 galaxies")
+
+
+def test_without_a_browser_the_same_cell_draws_a_contact_sheet(home):
+    run = run_experiment(str(home / "inspect.ipynb"), {"query": "confidence > 0.3"}, out=home / "night", progress=False)
+    outputs = [out for cell in nbformat.read(run / "notebook.ipynb", 4).cells for out in cell.get("outputs", ())]
+    sheets = [out.data["image/png"] for out in outputs if "image/png" in out.get("data", {})]
+    assert len(sheets) == 1 and len(sheets[0]) > 50_000
+    words = [sys.executable, "-m", "nbconvert", "--to", "html", "notebook.ipynb"]
+    subprocess.run(words, cwd=run, check=True, capture_output=True, timeout=300)
+    shown = re.search(r'src="data:image/png;base64,([^"]+)"', (run / "notebook.html").read_text())
+    assert shown and shown[1].replace("\n", "") == sheets[0].replace("\n", "")
+
+
+def test_training_takes_the_corrections(home):
+    store, labels = Store(home / "sky"), LabelFile(home / "corrections.csv", who="ada")
+    galaxy = store.ids[store.indices("train")[0]]
+    labels.put(galaxy, label="edge_on")
+    better = Store(corrected_store(store, labels, home / "better"))
+    row = better.table.set_index("id_str").loc[galaxy]
+    assert (row["disk-edge-on_yes_fraction"], row["smooth-or-featured_smooth_fraction"]) == (1, 0) and pd.isna(row["bar_yes_fraction"])
+    run = train(better.path, home / "again", make_settings(stage="head", backbone="tiny", image_size=56, epochs=1, seed=3))
+    assert len(pd.read_parquet(run / "predictions.parquet")) == len(store.indices("test"))
