@@ -22,6 +22,7 @@ setup(
     install_requires=settings["requirements"].split(),
     extras_require={
         "dev": settings["dev_requirements"].split(),
+        "vlm": ["openai>=3.54"],
         "tracking": ["wandb>=0.30", "tensorboard>=2.20"],
     },
     entry_points={"console_scripts": settings["console_scripts"].split()},
