@@ -94,7 +94,7 @@ def facts_html(galaxy: dict, said: dict[str, str]) -> str:  # a row of an inspec
     lines = [f"<b>{escape(str(galaxy['id_str']))}</b> &nbsp; {where}", escape(f"{named} ({known})" if known else named)]
     return f'<div style="line-height:1.4">{"<br>".join(lines + ([f"you said: {escape(mine)}"] if mine else []))}</div>'
 
-# %% ../nbs/31e_galaxy.ipynb #d453a2eb
+# %% ../nbs/31e_galaxy.ipynb #41ad7ab0
 class Closeup:
     """One galaxy, large."""
 
@@ -105,9 +105,11 @@ class Closeup:
         attention: Callable | None = None,  # picture -> (heads, rows, columns)
         similarity: Callable | None = None,  # picture, row, column -> (rows, columns)
         grid: tuple[int, int] = (16, 16),  # patches of `similarity`, where no attention tells
+        crop: float = 1.0,  # share of the picture's side that the model sees, in the middle
         side: int = 400,  # of the picture on the screen, pixels
     ):
         self.state, self.album, self.attention, self.similarity, self.grid = state, album, attention, similarity, grid
+        self.crop = crop
         self.patch, self._row = None, None
         self.lengths = None if state.embeddings is None else np.linalg.norm(state.embeddings, axis=1)
         self.picture, self.near = Tiles(side=side), Tiles(side=76)
@@ -200,7 +202,7 @@ def _near(view, row):
     view._near = rows
     view.near.tiles = [tile | {"lines": [f"{cosine:.2f}"]} for tile, cosine in zip(made, alike, strict=True)]
 
-# %% ../nbs/31e_galaxy.ipynb #1af5a9ff
+# %% ../nbs/31e_galaxy.ipynb #49535df3
 def _paint(view):
     """The picture of `_look`, as the controls say."""
     values = view.channels.get(view.channel.value)
@@ -219,11 +221,14 @@ def _under(view, picture):
     wanted, view.problem.value = view.overlay.value, ""
     try:
         if wanted == "attention":
-            return overlaid(picture, view.attention(view.pixels))
+            return overlaid(picture, view.attention(view.pixels), crop=view.crop)
         if wanted == "alike" and view.patch:
             rows, columns = np.shape(view.attention(view.pixels))[-2:] if view.attention else view.grid
-            row, column = min(int(view.patch[1] * rows), rows - 1), min(int(view.patch[0] * columns), columns - 1)
-            return overlaid(picture, view.similarity(view.pixels, row, column))
+            across, down = ((place - 0.5) / view.crop + 0.5 for place in view.patch)
+            if not (0 <= across <= 1 and 0 <= down <= 1):
+                raise BadInput(f"the model sees the central {view.crop:.0%} of the picture; click there")
+            row, column = min(int(down * rows), rows - 1), min(int(across * columns), columns - 1)
+            return overlaid(picture, view.similarity(view.pixels, row, column), crop=view.crop)
         view.problem.value = "Click on the picture: what else looks like that patch?" if wanted == "alike" else ""
     except BadInput as error:
         view.problem.value = escape(str(error))

@@ -63,11 +63,12 @@ def _branch(axis, part):
     axis.set_yticks(place, part.answer)
     axis.set(xlim=(0, 1.02), ylim=(len(part) - 0.4, -0.6))
 
-# %% ../nbs/30b_galaxy_figures.ipynb #a01f7082
+# %% ../nbs/30b_galaxy_figures.ipynb #7c2696dd
 def overlaid(
     picture: np.ndarray,  # (H, W, 3) uint8
     values: np.ndarray,  # (rows, columns) or (heads, rows, columns), any unit
     strength: float = 0.6,  # 0: the picture alone, 1: the map alone
+    crop: float = 1.0,  # share of the picture's side that the map covers, in the middle
 ) -> np.ndarray:  # (H, W, 3) uint8
     "A map over a picture."
     from matplotlib import colormaps
@@ -78,10 +79,13 @@ def overlaid(
         raise BadInput(f"map over a picture: has shape {values.shape}; give numbers of shape (rows, columns) or (heads, rows, columns)")
     low, high = np.nanmin(values), np.nanmax(values)
     level = np.nan_to_num((values - low) / (high - low or 1)).astype(np.float32)
-    height, width = picture.shape[:2]
+    height, width = (round(crop * side) for side in picture.shape[:2])
     level = np.asarray(Image.fromarray(level).resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    result, inside = picture.copy(), (slice(top, top + height), slice(left, left + width))
     tint = 255 * colormaps["magma"](level)[..., :3]
-    return (picture * (1 - strength) + tint * strength).round().astype(np.uint8)
+    result[inside] = (picture[inside] * (1 - strength) + tint * strength).round()
+    return result
 
 # %% ../nbs/30b_galaxy_figures.ipynb #020b8a27
 @styled
