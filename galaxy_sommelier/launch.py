@@ -23,7 +23,7 @@ def meeting_point(env: Mapping[str, str]) -> tuple[str, int]:  # a Slurm job's v
         raise BadInput(f"the nodes of this job are not known ({error}); start it from inside a Slurm job") from None
     return shown.stdout.split()[0], 20000 + int(env["SLURM_JOB_ID"]) % 10000
 
-# %% ../nbs/12g_launch.ipynb #f4c4a01e
+# %% ../nbs/12g_launch.ipynb #c65e092b
 def torchrun() -> None:
     """PyTorch's torchrun, which says in one line what went wrong."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -35,7 +35,8 @@ def torchrun() -> None:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            print(f"sommelier: process {rank} was killed by signal {-failure.exitcode}; the others were ended, too; start again: it goes on", file=sys.stderr)
+            end = f"was killed by signal {-failure.exitcode}; the others were ended, too; start again: it goes on"
+            print(f"sommelier: process {rank} {end}", file=sys.stderr)
         sys.exit(abs(failure.exitcode))
 
 # %% ../nbs/12g_launch.ipynb #18d30c21
