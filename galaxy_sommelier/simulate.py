@@ -20,11 +20,13 @@ from .light import apparent_axis, batch, boxiness, outer_radius, paint, sample_t
 from .schema import GZ2, Schema
 from .survey import SURVEYS, Survey, colours, expose
 
-# %% ../nbs/04_simulate.ipynb #a6ba2959
+# %% ../nbs/04_simulate.ipynb #8ac6f8cd
 def find_survey(
-    name: str,  # one of `SURVEYS`
+    name: str | Survey,  # one of `SURVEYS`
 ) -> Survey:
-    """The survey of that name."""
+    """The survey of that name; a survey itself is given back."""
+    if isinstance(name, Survey):
+        return name
     if name not in SURVEYS:
         raise BadInput(f"there is no survey {name!r}; take one of {', '.join(SURVEYS)}")
     return SURVEYS[name]
