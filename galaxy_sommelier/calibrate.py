@@ -98,11 +98,16 @@ def learnt_calibration(
     strength = model.log_strength.detach().exp().cpu().double().numpy()
     return Calibration(model.schema, np.ones(len(strength)), strength, np.full(len(strength), np.nan))
 
-# %% ../nbs/21_calibrate.ipynb #2688db98
-def write_calibration(calibration: Calibration, path: str | Path) -> None:
+# %% ../nbs/21_calibrate.ipynb #b8aff1e5
+def write_calibration(
+    calibration: Calibration,
+    path: str | Path,
+    **measured_on: str,  # which galaxies: store_fingerprint, split
+) -> None:
     "Write a calibration as JSON."
     rows = calibration.table().astype(object).where(lambda t: t.notna(), None).reset_index().to_dict("records")
-    write_json(path, {"schema": calibration.schema.name, "schema_fingerprint": calibration.schema.fingerprint, "questions": rows})
+    facts = {"schema": calibration.schema.name, "schema_fingerprint": calibration.schema.fingerprint, "measured_on": measured_on}
+    write_json(path, facts | {"questions": rows})
 
 
 def read_calibration(path: str | Path, schema: Schema = GZ2) -> Calibration:

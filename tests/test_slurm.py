@@ -211,17 +211,17 @@ def training(tmp_path_factory):
 import os
 import time
 from pathlib import Path
-from galaxy_sommelier import loop
+from galaxy_sommelier import checkpoints
 from galaxy_sommelier.settings import make_settings
 from galaxy_sommelier.train import train
-class Waiting(loop.StopWhenAsked):
+class Waiting(checkpoints.StopWhenAsked):
     def on_step_end(self, args, state, control, **kwargs):
         if waits and state.global_step == 8:
             Path(out, "waits").touch()
             while not self.asked:
                 time.sleep(0.01)
         super().on_step_end(args, state, control, **kwargs)
-loop.StopWhenAsked = Waiting
+checkpoints.StopWhenAsked = Waiting
 train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3))""")
     undisturbed = run_experiment(str(notebook), {"store": str(store), "waits": False}, out=folder / "undisturbed", progress=False)
     return notebook, store, undisturbed

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxy_sommelier import loop
+from galaxy_sommelier import checkpoints
 from galaxy_sommelier import train as training
 from galaxy_sommelier.files import BadInput, Interrupted, read_json, sha256_file
 from galaxy_sommelier.model import load_model
@@ -76,13 +76,13 @@ def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
 
 def stop_at(patch, *steps):
     """The training that follows gets SIGUSR1 at the end of each of these steps."""
-    class Asked(loop.StopWhenAsked):
+    class Asked(checkpoints.StopWhenAsked):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step in steps:
                 signal.raise_signal(signal.SIGUSR1)
             super().on_step_end(args, state, control, **kwargs)
 
-    patch.setattr(loop, "StopWhenAsked", Asked)
+    patch.setattr(checkpoints, "StopWhenAsked", Asked)
 
 
 @pytest.mark.parametrize("settings", [{"stage": "full"}, {"stage": "head", "dropout": 0.3}, {"stage": "full", "patience": 1}], ids=str)

@@ -1,0 +1,23 @@
+"""The experiment over training sizes: all methods beside the constant, each score with its interval."""
+import pandas as pd
+import pytest
+
+from galaxy_sommelier.runs import find_experiment, merge, read_config, repository, run_experiment
+from galaxy_sommelier.train import FIT
+
+SMALL = {"simulated": 70, "sizes": [20], "methods": ["head", "lora"], "image_size": 32, "epochs": 1, "resamples": 50}
+
+
+def test_all_methods_stand_beside_the_constant(tmp_path):
+    run = run_experiment("label_efficiency", SMALL, out=tmp_path / "run")
+    table = pd.read_csv(run / "label_efficiency.csv")
+    assert table.groupby("method", sort=False).size().to_dict() == {"constant": 2, "head": 2, "lora": 2}
+    assert (table.lower <= table.score).all() and (table.score <= table.upper).all() and (table.lower < table.upper).all()
+    assert (run / "figures" / "label_efficiency.png").exists() and not list(run.rglob("checkpoints"))
+
+
+@pytest.mark.parametrize("values", [{}, "kaggle_label_efficiency.yaml"], ids=["as it stands", "kaggle"])
+def test_its_parameters_name_methods_that_there_are(values):
+    given = read_config(repository("configs") / values) if values else {}
+    found = merge(find_experiment("label_efficiency"), given)
+    assert set(found["methods"]) <= set(FIT) and found["sizes"] == sorted(found["sizes"])
