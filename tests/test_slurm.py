@@ -305,7 +305,7 @@ torch.distributed.destroy_process_group()
 LAUNCH = """\
 import subprocess, sys
 from galaxy_sommelier.launch import torchrun_command
-sys.exit(subprocess.run([*torchrun_command(1), *sys.argv[1:]]).returncode)
+sys.exit(subprocess.run([*torchrun_command(1), sys.executable, *sys.argv[1:]]).returncode)
 """
 
 

@@ -19,16 +19,31 @@ from galaxy_sommelier.train import train
 
 STILL = {"image_size": 32, "crop": 1.0, "epochs": 2, "batch_size": 15, "dropout": 0.0, "drop_path": 0.0, "precision": "fp32", "tta": False}
 PROGRAM = """
-import json, os, signal, sys, threading, time
+import json, os, signal, sys
+import safetensors.torch, torch
+from galaxy_sommelier import checkpoints, store
 from galaxy_sommelier.settings import make_settings
 from galaxy_sommelier.train import train
-store, out, settings, seconds = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), float(sys.argv[4])
-if seconds:
-    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
-began = time.time()
-train(store, out, make_settings(**settings))
-print(time.time() - began)
-os._exit(0)
+
+seen, last = 0, int(sys.argv[4])
+
+def counted(owner, name):  # every batch, every step and every part of a checkpoint is a moment to be killed at
+    usual = getattr(owner, name)
+
+    def count(*args, **kwargs):
+        global seen
+        seen += 1
+        if seen == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return usual(*args, **kwargs)
+
+    setattr(owner, name, count)
+
+for owner, name in ((store.GalaxyDataset, "__getitems__"), (torch.optim.AdamW, "step"), (torch, "save"), (checkpoints, "flush"),
+                    (checkpoints, "write_json"), (checkpoints, "remove_checkpoint")):
+    counted(owner, name)
+train(sys.argv[1], sys.argv[2], make_settings(**json.loads(sys.argv[3])))
+print(seen)
 """
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -38,12 +53,12 @@ def sky(tmp_path_factory):
     return simulated_store(tmp_path_factory.mktemp("scale") / "sky", n=120, size=48)
 
 
-def run(sky, out, settings, processes=1, seconds=0.0):
-    """`train` in processes of its own, killed after some seconds if that is asked for."""
+def run(sky, out, settings, processes=1, moment=0):
+    """`train` in processes of its own, killed at a moment if that is asked for."""
     how = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     program = out.with_suffix(".py")
     program.write_text(PROGRAM)
-    command = [sys.executable, *how, str(program), str(sky), str(out), json.dumps(settings), str(seconds)]
+    command = [sys.executable, *how, str(program), str(sky), str(out), json.dumps(settings), str(moment)]
     return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=240)
 
 
@@ -69,12 +84,10 @@ def test_less_memory_gives_the_same_numbers(sky, tmp_path):
 
 
 def test_killed_at_ten_random_moments(sky, tmp_path):
-    settings = STILL | {"dropout": 0.1, "drop_path": 0.1, "precision": "bf16", "epochs": 4, "ema": 0.9}
-    undisturbed = run(sky, tmp_path / "undisturbed", settings)
-    seconds, rng, killed = float(undisturbed.stdout), np.random.default_rng(5), 0
-    for moment in rng.uniform(0.02, 1.0, 10) * seconds:
-        killed += run(sky, tmp_path / "killed", settings, seconds=max(moment, 0.01)).returncode == -9
-    assert killed > 3  # one that has little left to do may end before its time
+    settings = STILL | {"dropout": 0.1, "drop_path": 0.1, "precision": "bf16", "epochs": 6, "ema": 0.9}
+    moments = int(run(sky, tmp_path / "undisturbed", settings).stdout)
+    for moment in np.random.default_rng(5).integers(1, moments // 5, 10):
+        assert run(sky, tmp_path / "killed", settings, moment=moment).returncode == -9
     assert run(sky, tmp_path / "killed", settings).returncode == 0
     for name in ("model/model.safetensors", "predictions.parquet", "history.csv"):
         assert sha256_file(tmp_path / "killed" / name) == sha256_file(tmp_path / "undisturbed" / name), name
