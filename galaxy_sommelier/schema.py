@@ -17,7 +17,7 @@ import numpy as np
 
 from .files import BadInput, sha256_of
 
-# %% ../nbs/00_schema.ipynb #1de56443
+# %% ../nbs/00_schema.ipynb #40a507f4
 @dataclass(frozen=True)
 class Question:
     """One question of a decision tree."""
@@ -26,6 +26,7 @@ class Question:
     text: str  # as the volunteer reads it
     answers: tuple[str, ...]  # as in column names, e.g. ("yes", "no")
     asked_after: tuple[str, ...] = ()  # answers "<question>_<answer>", any of which leads here; () = everybody is asked
+    campaigns: tuple[str, ...] = ()  # in a tree of several campaigns, those that ask it; () = all
 
     @property
     def columns(self) -> list[str]:
@@ -74,7 +75,7 @@ def library_of(values: Array):
     torch = sys.modules.get("torch")
     return torch if torch and isinstance(values, torch.Tensor) else np
 
-# %% ../nbs/00_schema.ipynb #15d60063
+# %% ../nbs/00_schema.ipynb #5eb06073
 def walk(
     tree: Tree,
     fractions: Array,  # (..., answers) conditional, 0 to 1, NaN = unknown
@@ -88,12 +89,13 @@ def walk(
         came = lib.ones_like(share[..., :1])  # (..., 1)
         if question.asked_after and question.name not in everybody:
             came = sum(given[answer] for answer in question.asked_after)
-        part = came * lib.where((came == 0) & lib.isnan(share), 0.0, share)
+        closed = (came == 0) & lib.isnan(share) & (not question.campaigns)  # of some campaigns: perhaps it was not theirs to ask
+        part = came * lib.where(closed, 0.0, share)
         asked.append(came)
         given |= {answer: part[..., i : i + 1] for i, answer in enumerate(question.columns)}
     return lib.concatenate(asked, -1), lib.concatenate(list(given.values()), -1)
 
-# %% ../nbs/00_schema.ipynb #50df03cf
+# %% ../nbs/00_schema.ipynb #88c58ddc
 @dataclass(frozen=True)
 class Schema(Tree):
     """The decision tree of a Galaxy Zoo campaign."""
@@ -118,7 +120,8 @@ class Schema(Tree):
 
     def to_dict(self) -> dict:
         """For JSON; `from_dict` is the way back."""
-        return json.loads(json.dumps(asdict(self)))
+        whole = json.loads(json.dumps(asdict(self)))
+        return whole | {"questions": [{k: v for k, v in q.items() if k != "campaigns" or v} for q in whole["questions"]]}
 
     @classmethod
     def from_dict(cls, stored: dict) -> "Schema":

@@ -197,11 +197,13 @@ def _splits(table, split):
         raise BadInput(f"a split must give one of {', '.join(SPLITS)} for each of the {len(table)} galaxies")
     return values
 
-# %% ../nbs/06_store.ipynb #699db315
+# %% ../nbs/06_store.ipynb #3c120fc0
 def read_header(path: Path, schema: Schema | None = None) -> tuple[dict, Schema]:  # schema: the one that is expected; None: any
     """What `store.json` says, after checking that it is a store, and one of the schema that is expected."""
     if not path.is_dir():
         raise BadInput(f"{path}: there is no such folder; make a store with `sommelier prepare` or check the name")
+    if (path / "mixed.json").exists():
+        raise BadInput(f"{path}: mixes several stores ({', '.join(read_json(path / 'mixed.json')['stores'])}); take one of them")
     header = read_json(path / "store.json") if (path / "store.json").exists() else {}
     if not {"schema", "shards", "index", "fingerprint"} <= set(header):
         raise BadInput(f"{path}: is not a store, for it has no store.json that names its parts; make one with `sommelier prepare`")
@@ -248,7 +250,7 @@ class Pictures:
         """Read every byte and compare it with what was written; returns the store itself."""
         return _verify(self)
 
-# %% ../nbs/06_store.ipynb #85f270fc
+# %% ../nbs/06_store.ipynb #9e017e0c
 class Store(Pictures):
     """Galaxies with their pictures and votes, read from a folder that `write_store` made."""
 
@@ -266,6 +268,7 @@ class Store(Pictures):
         self.split = self.table.split.to_numpy(object) if "split" in self.table else None  # (N,) or None
         weights = self.table.weight if "weight" in self.table else np.ones(len(self.table))
         self.weights = np.asarray(weights, np.float32)  # (N,) how much each galaxy counts in training
+        self.sampling = np.ones(len(self.table), np.float32)  # (N,) the part of it that is its survey's, see `06b_mixed`
 
     def __len__(self):
         return len(self.table)
