@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['prepared', 'grid_side', 'eager', 'token_number', 'attention_map', 'patch_similarity']
 
-# %% ../nbs/12h_attention.ipynb #048c8e27
+# %% ../nbs/12h_attention.ipynb #b501d90f
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,12 +14,12 @@ import torch
 from transformers import PreTrainedModel
 
 from .augment import normalise
-from .backbone import prefix_length
+from .backbone import CONVNETS, prefix_length, put_images
 from .files import BadInput
 from .image import resize
 from .model import GalaxyModel
 
-# %% ../nbs/12h_attention.ipynb #113ed325
+# %% ../nbs/12h_attention.ipynb #2ec19814
 def prepared(
     model: GalaxyModel,
     image: np.ndarray,  # uint8 (H, W, 3)
@@ -31,6 +31,8 @@ def prepared(
 
 def grid_side(model: GalaxyModel) -> int:
     """How many patches a side has."""
+    if model.backbone.config.model_type in CONVNETS:
+        raise BadInput(f"{model.config.backbone_name}: is a convnet, which has no attention to look at; choose a transformer")
     return model.config.image_size // model.backbone.config.patch_size
 
 # %% ../nbs/12h_attention.ipynb #fb2fec8f
@@ -54,7 +56,7 @@ def token_number(model: GalaxyModel, patch: tuple[int, int] | None) -> int:
         raise BadInput(f"patch {tuple(patch)}: the picture has {side} x {side} patches, counted from (0, 0) at the upper left")
     return prefix_length(model.backbone) + patch[0] * side + patch[1]
 
-# %% ../nbs/12h_attention.ipynb #c52a9644
+# %% ../nbs/12h_attention.ipynb #5c200910
 @torch.inference_mode()
 def attention_map(
     model: GalaxyModel,
@@ -64,10 +66,10 @@ def attention_map(
     """Attention of one token to the patches, in the last block."""
     token, side, model = token_number(model, patch), grid_side(model), model.eval()
     with eager(model.backbone):
-        shares = model.backbone(pixel_values=prepared(model, image), output_attentions=True).attentions[-1]  # (1, heads, tokens, tokens)
+        shares = put_images(model.backbone, prepared(model, image), output_attentions=True).attentions[-1]  # (1, heads, tokens, tokens)
     return shares[0, :, token, prefix_length(model.backbone):].float().reshape(-1, side, side).cpu().numpy()
 
-# %% ../nbs/12h_attention.ipynb #ba0199bb
+# %% ../nbs/12h_attention.ipynb #bae5131b
 @torch.inference_mode()
 def patch_similarity(
     model: GalaxyModel,
@@ -77,6 +79,6 @@ def patch_similarity(
 ) -> np.ndarray:  # float32 (rows, columns), -1 to 1
     """How much each patch is like one of them."""
     token, side = token_number(model, (row, column)), grid_side(model)
-    tokens = model.eval().backbone(pixel_values=prepared(model, image)).last_hidden_state[0].float()  # (tokens, D)
+    tokens = put_images(model.eval().backbone, prepared(model, image)).last_hidden_state[0].float()  # (tokens, D)
     alike = torch.cosine_similarity(tokens[prefix_length(model.backbone):], tokens[token], dim=-1)
     return alike.reshape(side, side).cpu().numpy()

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['linear_maps', 'add_lora', 'merge_lora']
 
-# %% ../nbs/10a_lora.ipynb #cbde4646
+# %% ../nbs/10a_lora.ipynb #6ce0158b
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from .backbone import blocks_of
+from .backbone import KINDS, blocks_of
+from .files import BadInput
 from .model import GalaxyModel
 
 # %% ../nbs/10a_lora.ipynb #466ce61b
@@ -21,13 +22,15 @@ def linear_maps(
     inside = set(blocks_of(backbone).modules())
     return [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear) and module in inside]
 
-# %% ../nbs/10a_lora.ipynb #79a06ac2
+# %% ../nbs/10a_lora.ipynb #116da2d9
 def add_lora(
     model: GalaxyModel,  # its backbone is changed in place
     rank: int = 8,  # of the corrections, from 1 up
 ) -> None:
     "Let a backbone learn by low-rank corrections only."
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear_maps(model.backbone))
+    maps, kind = linear_maps(model.backbone), KINDS[model.backbone.config.model_type]
+    if not maps: raise BadInput(f"lora: {model.config.backbone_name} is {kind}, a kind without linear maps; choose stage head or full")
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=maps)
     model.backbone = get_peft_model(model.backbone, config)
 
 # %% ../nbs/10a_lora.ipynb #52523d50
