@@ -125,7 +125,7 @@ def badge(said: dict[str, str]) -> str:  # from `LabelFile.mine`
     flag = f"\u2691 {said['flag']}" if "flag" in said else ""
     return " ".join(filter(None, [sign, said.get("label"), flag, "\u270e" if "comment" in said else ""]))
 
-# %% ../nbs/31d_gallery.ipynb #fbac8354
+# %% ../nbs/31d_gallery.ipynb #5e71f325
 MOVES = {"ArrowLeft": -1, "ArrowRight": 1}
 KEYS = {"arrows": "next galaxy", "page up, page down": "turn the page", "home, end": "first, last",
         "a": "agree", "d": "disagree", "u": "undo", "1-9": "class"}
@@ -137,7 +137,7 @@ def press(
 ) -> None:
     """Do what a key means."""
     doings = {"PageUp": lambda: state.turn(-1), "PageDown": lambda: state.turn(1),
-              "a": state.agree, "d": lambda: state.put(verdict="disagree"), "u": state.undo}
+              "a": state.agree, "d": state.disagree, "u": state.undo}
     steps = MOVES | {"ArrowUp": -columns, "ArrowDown": columns, "Home": -len(state.rows), "End": len(state.rows)}
     if key in steps:
         state.cursor += steps[key]

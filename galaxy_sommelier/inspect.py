@@ -228,7 +228,7 @@ class Walk(Selection):
         self.error = "" if len(place) else f"jump: {galaxy!r} is not among the galaxies shown; check the id, or take filters away"
         self.cursor = int(place[0]) if len(place) else self.cursor
 
-# %% ../nbs/31a_inspect.ipynb #666957e9
+# %% ../nbs/31a_inspect.ipynb #89eee630
 class Inspection(Walk):
     """Galaxies that are looked at and labelled."""
 
@@ -265,11 +265,16 @@ class Inspection(Walk):
         name = None if self.current is None else self.table.label[self.current]
         put(self, {"verdict": "agree"} | ({"label": name} if isinstance(name, str) else {}))
 
+    def disagree(self) -> None:
+        """Say that the class of the table is wrong; a class that came with an agreement is taken back."""
+        said = {} if self.current is None else self.labels.mine(self.table.id_str[self.current])
+        put(self, {"verdict": "disagree"} | ({"label": ""} if said.get("verdict") == "agree" else {}))
+
     def undo(self) -> None:
         """Take the newest click back, and go where it was made."""
         undo(self)
 
-# %% ../nbs/31a_inspect.ipynb #75f750d4
+# %% ../nbs/31a_inspect.ipynb #63d8ddaf
 def my_classes(labels: LabelFile, places: pd.Index) -> np.ndarray:  # (N,) text, "" = none; places: the ids of a table
     """The class that I gave to each galaxy of a table."""
     said = {galaxy: value for (galaxy, who, field), (value, _) in labels.said.items() if (who, field) == (labels.who, "label")}
@@ -292,8 +297,11 @@ def put(state: Inspection, values: dict[str, str]) -> None:
 
 def undo(state: Inspection) -> None:
     """Take the newest label of this notebook back."""
-    galaxy = state.labels.undo()
-    state.error = "" if galaxy else "undo: nothing was labelled in this notebook yet"
+    try:
+        galaxy = state.labels.undo()
+        state.error = "" if galaxy else "undo: nothing was labelled in this notebook yet"
+    except (BadInput, OSError) as error:
+        galaxy, state.error = None, f"not undone: {error}"
     state.sync()
     if galaxy in set(state.table.id_str.iloc[state.rows]):
         state.jump(galaxy)

@@ -146,14 +146,14 @@ class Pages:
         of = f"{found:,} galaxies" if found == all_of else f"{found:,} of {all_of:,} galaxies"
         self.where.value = f'<span class="gs-where">page {self.state.page + 1} of {self.state.pages:,}, {of}</span>'
 
-# %% ../nbs/31g_inspector.ipynb #2fca3c0d
+# %% ../nbs/31g_inspector.ipynb #a10d71b1
 class Labelling:
     """Buttons and boxes for what the reader says, and the queue."""
 
     def __init__(self, state: Inspection):
         self.state, self._typed = state, True
         self.classes = [button(f"{i + 1} {name}", lambda name=name: state.put(label=name)) for i, name in enumerate(state.classes)]
-        self.verdicts = [button("a \u2713 agree", state.agree), button("d \u2717 disagree", lambda: state.put(verdict="disagree")),
+        self.verdicts = [button("a \u2713 agree", state.agree), button("d \u2717 disagree", state.disagree),
                          button("u undo", state.undo)]
         self.texts = {field: linked(W.Text(placeholder=hint, continuous_update=False, layout=W.Layout(width="230px")), self._typing(field))
                       for field, hint in (("flag", "\u2691 flag, any word"), ("comment", "\u270e comment"))}

@@ -6,13 +6,15 @@
 __all__ = ['COLUMNS', 'FIELDS', 'VERDICTS', 'locked', 'as_line', 'append', 'read_on', 'LabelFile', 'label_table', 'agreed',
            'way_to', 'class_fractions', 'corrections', 'corrected_store']
 
-# %% ../nbs/31_labels.ipynb #077aab16
+# %% ../nbs/31_labels.ipynb #27f08e28
 import csv
+import errno
 import fcntl
 import getpass
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,13 +41,13 @@ def locked(path: Path) -> Iterator[io.FileIO]:
                 raise BadInput(f"{path}: this file system cannot lock a file ({error.strerror}); keep labels in another folder") from error
             yield file
 
-# %% ../nbs/31_labels.ipynb #7473369e
+# %% ../nbs/31_labels.ipynb #d16ecd63
 COLUMNS = ("id_str", "field", "value", "who", "when")
 
 def as_line(row: tuple[str, ...]) -> bytes:
     """A row of CSV: one line, whatever is in it."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(" ".join(str(part).replace("\0", "").split()) for part in row)
+    csv.writer(text, lineterminator="\n").writerow(" ".join(str(part).replace("\0", "").splitlines()) for part in row)
     return text.getvalue().encode()
 
 def append(
@@ -57,9 +59,15 @@ def append(
         end = file.seek(0, os.SEEK_END)
         if end and (file.seek(end - 1), file.read(1))[1] != b"\n":  # a writer died here
             file.seek(0)
-            file.truncate(file.readall().rfind(b"\n") + 1)
-        head = [] if file.seek(0, os.SEEK_END) else [COLUMNS]
-        file.write(b"".join(map(as_line, [*head, *rows])))
+            there, title = file.readall(), as_line(COLUMNS)
+            if not (there.startswith(title) or title.startswith(there)):
+                raise BadInput(f"{path}: is no label file, for it does not begin with {','.join(COLUMNS)}; choose another name")
+            file.truncate(there.rfind(b"\n") + 1)
+        end = file.seek(0, os.SEEK_END)
+        lines = b"".join(map(as_line, [*([] if end else [COLUMNS]), *rows]))
+        if file.write(lines) != len(lines):  # the disk took a part only
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file.fileno())
 
 # %% ../nbs/31_labels.ipynb #aae8fb86
@@ -83,7 +91,7 @@ def read_on(
         raise BadInput(f"{path}: has a line that is no label, {','.join(bad)[:60]!r}; mend or remove that line")
     return rows if start else rows[1:], start + len(new)
 
-# %% ../nbs/31_labels.ipynb #2cbd735a
+# %% ../nbs/31_labels.ipynb #f7734d58
 FIELDS = ("verdict", "label", "flag", "comment")
 VERDICTS = ("agree", "disagree")
 
@@ -121,10 +129,11 @@ class LabelFile:
         """Take my newest click back."""
         if not self._clicks:
             return None
-        galaxy, before, after = self._clicks.pop()
+        galaxy, before, after = self._clicks[-1]
         self.refresh()
         now = self.mine(galaxy)
         self._write(galaxy, {field: old for field, old in before.items() if now.get(field, "") == after.get(field, "")})
+        self._clicks.pop()  # only when it is on the disk
         return galaxy
 
     def _write(self, galaxy, values):
@@ -155,7 +164,7 @@ def agreed(table: pd.DataFrame) -> pd.Series:  # class by id_str
     most = counts[counts.people == counts.groupby("id_str").people.transform("max")]
     return most[~most.id_str.duplicated(keep=False)].set_index("id_str").label
 
-# %% ../nbs/31_labels.ipynb #609790b1
+# %% ../nbs/31_labels.ipynb #eb15c854
 def way_to(answer: str, schema: Schema = GZ2) -> list[str]:  # "<question>_<answer>", the first question's first
     """The answers that lead to an answer, and itself."""
     schema.index(answer)
@@ -176,6 +185,10 @@ def corrections(
 ) -> pd.DataFrame:  # id_str, label, and the fractions of the schema
     """The agreed classes as vote fractions."""
     classes = agreed(label_table(labels))
+    if strange := sorted(set(classes) - {name for name, way in PATHS.items() if way in schema.answers}):
+        number = classes.isin(strange).sum()
+        warnings.warn(f"labels: {number} galaxies have a class that no question leads to ({', '.join(strange)}); left out", stacklevel=2)
+        classes = classes[~classes.isin(strange)]
     rows = [{"id_str": galaxy, "label": name} | class_fractions(name, schema) for galaxy, name in classes.items()]
     return pd.DataFrame(rows, columns=["id_str", "label", *schema.columns])
 

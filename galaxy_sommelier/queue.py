@@ -53,7 +53,7 @@ def farthest(
         taken.append(int(np.argmax(gap)))
     return np.array(taken)
 
-# %% ../nbs/31b_queue.ipynb #20d1323f
+# %% ../nbs/31b_queue.ipynb #abf08f68
 def informative(
     table: pd.DataFrame,  # from `inspection_table`
     count: int = 50,  # how long the queue is
@@ -71,13 +71,16 @@ def informative(
     if embeddings is None:
         return pool[:count]
     pool = pool[np.isfinite(embeddings[pool]).all(axis=1)]
+    if not len(pool):
+        raise BadInput("queue: none of the galaxies to choose from has an embedding; give embeddings, or none at all")
     return pool[farthest(embeddings[pool], count)]
 
-# %% ../nbs/31b_queue.ipynb #8ff4f0a2
+# %% ../nbs/31b_queue.ipynb #685f5faa
 def ask(state: Inspection, count: int = 50) -> None:
     """Show the galaxies that should be labelled next."""
+    state.chosen = None  # what was asked before does not limit the choice; query and filters do
     try:
-        rows = informative(state.table, count, state.embeddings, state.rows if state.chosen is None else None)
+        rows = informative(state.table, count, state.embeddings, state.rows)
     except BadInput as error:
         state.error = str(error)
         return

@@ -214,18 +214,18 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:  # (n, D), (m, D)
     shared = np.sqrt(np.maximum(np.linalg.eigvals(one @ other).real, 0)).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(other) - 2 * shared)
 
-# %% ../nbs/22a_shift.ipynb #a13c6731
+# %% ../nbs/22a_shift.ipynb #6b2b2532
 def reduced(a: np.ndarray, b: np.ndarray, dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets along the directions in which the first varies most."""
+    """Both sets along the directions in which both together vary most, so that shuffled sets are treated alike."""
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise BadInput("shift: there are features that are no numbers (NaN or infinite); encode these galaxies again")
     dims = min(dims, a.shape[1], len(a) // 4, len(b) // 4)
     if dims < 1:
         raise BadInput(f"shift: {len(a)} galaxies against {len(b)} are too few to compare; take at least 4 of each")
-    found = PCA(dims, svd_solver="full").fit(a)
+    found = PCA(dims, svd_solver="full").fit(np.concatenate([a, b]))
     return found.transform(a), found.transform(b)
 
-# %% ../nbs/22a_shift.ipynb #958ae655
+# %% ../nbs/22a_shift.ipynb #8fab5f2b
 def set_shift(
     a: np.ndarray,  # (n, D) features of galaxies of one survey
     b: np.ndarray,  # (m, D) of another; if paired, of the same galaxies in the same order
@@ -256,4 +256,4 @@ def set_shift(
 
 def _share(drawn: np.ndarray) -> float:  # the first is the value itself
     """Share of shuffles that give as much, the value itself counted."""
-    return float((drawn >= drawn[0] * (1 - 1e-9)).mean())
+    return float((drawn >= drawn[0] - 1e-9 * abs(drawn[0])).mean())
