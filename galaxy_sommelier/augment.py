@@ -32,16 +32,16 @@ def centre(
     top, left = ((side - size) // 2 for side in batch.shape[-2:])
     return batch[..., top : top + size, left : left + size]
 
-# %% ../nbs/12_augment.ipynb #0bc1eaa3
+# %% ../nbs/12_augment.ipynb #969a31d0
 def draws(
     galaxies: list[int],  # B numbers of galaxies
-    epoch: int,
+    step: int,  # of the training, from 0
     seed: int = 42,
 ) -> torch.Tensor:  # (B, 6) in [-1, 1)
-    "The random numbers behind the views of some galaxies in an epoch."
+    "The random numbers behind the views of some galaxies in a step."
     generator, rows = torch.Generator(), []
     for galaxy in galaxies:
-        generator.manual_seed((seed * 100_003 + epoch) * 1_000_003 + int(galaxy))
+        generator.manual_seed((seed * 100_003 + step) * 1_000_003 + int(galaxy))
         rows.append(torch.rand(6, generator=generator))
     return 2 * torch.stack(rows) - 1
 
@@ -59,11 +59,11 @@ def affine_maps(
     turn = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], 1)  # (B, 2, 2)
     return torch.cat([turn, 2 * scale * shift * chance[:, 4:, None]], -1)
 
-# %% ../nbs/12_augment.ipynb #a3f16ae0
+# %% ../nbs/12_augment.ipynb #b1b4a579
 @dataclass
 class Augment:
     "Random views of galaxies, sharp and normalised."
-    size: int  # pixels of the views; with zoom 1 a pixel is as large on the sky as one of the input
+    size: int  # pixels of the views; without zoom a pixel is as large on the sky as one of the input
     crop_zoom: float = 0.15  # sizes vary by a factor of exp(+-crop_zoom)
     shift: float = 0.03  # centres vary by this share of the side
     brightness: float = 0.1  # brightness varies by this share

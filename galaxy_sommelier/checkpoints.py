@@ -23,13 +23,15 @@ from transformers import Trainer, TrainerCallback
 
 from .files import BadInput, Interrupted, flush, read_json, write_json
 
-# %% ../nbs/12e_checkpoints.ipynb #acf2ba53
+# %% ../nbs/12e_checkpoints.ipynb #aa82a021
 @contextmanager
 def disk_errors(path: str | Path) -> Iterator[None]:  # what is being written
     """Say in one line that something cannot be written."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
+        if type(error) is RuntimeError and "PytorchStreamWriter" not in str(error) and "unexpected pos" not in str(error):
+            raise  # of the network or the model, not of the disk
         reason = str(error).strip().splitlines()[0]
         raise BadInput(f"{path}: cannot be written ({reason}); free some space, then start again: it goes on") from error
 

@@ -84,7 +84,7 @@ def runs(name):
         table = table.sort_values(["when", "run"])
     click.echo(table.to_string(index=False, na_rep="-", float_format="%.4f") if len(table) else "no runs yet; start with: sommelier demo")
 
-# %% ../nbs/33_cli.ipynb #c4acc224
+# %% ../nbs/33_cli.ipynb #8882234e
 def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     "Refuse a command that `sommelier` would refuse, without running it."
     verb, *rest = words
@@ -94,6 +94,8 @@ def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
         raise BadInput(f"{verb!r} is no verb of sommelier{closest(verb, main.commands)}")
     given = main.commands[verb].make_context(verb, rest).params
     if verb == "train":
+        if given["out"] is None:
+            raise BadInput("train: a job that is requeued must find its run again; add --out FOLDER")
         load_settings(given["config"], **{name: value_of(value) for name, value in given["pairs"]})
 
 

@@ -111,7 +111,7 @@ class GalaxyTrainer(checkpoints.LossKeeper):
         if load_result.missing_keys or load_result.unexpected_keys:
             raise BadInput(f"{self.args.output_dir}: the checkpoint is of another model ({load_result}); choose another folder")
 
-# %% ../nbs/12e_loop.ipynb #16057d2f
+# %% ../nbs/12e_loop.ipynb #655b2473
 class ImageTrainer(GalaxyTrainer):
     """Trains a whole model: on random views while it learns, on the centre while it is judged."""
 
@@ -119,7 +119,7 @@ class ImageTrainer(GalaxyTrainer):
         s, config, images = self.settings, self.model.config, inputs["pixel_values"]  # uint8 (B, 3, S', S')
         if model.training:
             augment = Augment(config.image_size, crop_zoom=s.zoom, shift=s.shift, brightness=s.brightness)
-            chance = draws(inputs["index"].tolist(), int(self.state.epoch or 0), s.seed)
+            chance = draws(inputs["index"].tolist(), self.state.global_step, s.seed)
             return model(pixel_values=augment(images, chance, config.image_mean, config.image_std))
         return model(pixel_values=normalise(centre(images, config.image_size), config.image_mean, config.image_std))
 
@@ -196,7 +196,7 @@ class HistoryFile(TrainerCallback):
         if state.is_world_process_zero:
             write_history(history(state.log_history), self.path)
 
-# %% ../nbs/12e_loop.ipynb #f26dd945
+# %% ../nbs/12e_loop.ipynb #f94afa3f
 def training_arguments(
     settings: TrainSettings,
     out: Path,  # the run folder
@@ -213,7 +213,7 @@ def training_arguments(
         bf16=s.precision == "bf16" and whole, use_cpu=not gpu, dataloader_pin_memory=gpu, dataloader_num_workers=s.workers,
         eval_strategy="epoch", save_strategy="epoch", logging_strategy="epoch", logging_nan_inf_filter=False,
         metric_for_best_model="kaggle_rmse", greater_is_better=False, load_best_model_at_end=True, save_total_limit=None,
-        remove_unused_columns=False, label_names=["labels"],
+        remove_unused_columns=False, label_names=["labels"], restore_callback_states_from_checkpoint=bool(s.patience),
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # one process, one GPU; more of them are for more processes
     if not gpu:

@@ -145,7 +145,7 @@ def headline(metrics: dict):
             beside = "".join(f"  {what} {number:.4f}" for what, number in both.items() if number is not None)
             click.echo(f"{name:26s}{value:.4f}{around}{beside}" + ("" if way is None else f"  {way:.0%} of the way"))
 
-# %% ../nbs/32c_model_verbs.ipynb #c7399467
+# %% ../nbs/32c_model_verbs.ipynb #4a045b12
 def calibration_of(model: Path, schema) -> Path:  # run folder or the model/ in it; the questions that are calibrated
     "Where the calibration of a model is, or would be; of a model of several campaigns, one for each."
     folder = model / "model" if (model / "model").is_dir() else model
@@ -194,7 +194,7 @@ def additions(model: Path, network, tta: bool, embeddings: bool):  # -> a name a
         table = add_ood(intervals[1](table) if intervals else table, familiar)
         return table if embeddings else table.drop(columns="embedding")
 
-    return f"{intervals[0] if intervals else 'no intervals'}, ood_score", both
+    return f"{intervals[0] if intervals else 'no intervals'}, ood_score, {'with' if embeddings else 'without'} embeddings", both
 
 # %% ../nbs/32c_model_verbs.ipynb #8f5cf96c
 def one_file(network, source, out, part, split, finish, **options):  # options: as of `predict`

@@ -101,12 +101,14 @@ def read_ood(
     known = Known(**{name: value.astype(np.float64) for name, value in arrays.items()}, k=json.loads(facts["k"]))
     return Familiar(known, reference, facts["backbone"], int(facts["views"]))
 
-# %% ../nbs/22f_ood_model.ipynb #94b01447
+# %% ../nbs/22f_ood_model.ipynb #76530dcc
 def add_ood(
     predictions: pd.DataFrame,  # with `embedding`, the mean over as many views as the memory's
     familiar: Familiar,  # from `read_ood`
 ) -> pd.DataFrame:  # with ood_score
     """Predictions with a number that says how unusual each galaxy is."""
+    if predictions.empty:
+        return predictions.assign(ood_score=np.empty(0))
     return predictions.assign(ood_score=familiar.scores(np.stack(predictions.embedding).astype(np.float32)))
 
 

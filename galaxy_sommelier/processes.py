@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['train_words', 'listen', 'train_apart']
 
-# %% ../nbs/13a_processes.ipynb #e91a1a32
+# %% ../nbs/13a_processes.ipynb #f28fff13
 import io
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -33,17 +34,18 @@ def train_words(
     start = ["--from", str(start_from)] if start_from else []
     return ["train", str(store), "--out", str(out), *start, *sum(pairs, [])]
 
-# %% ../nbs/13a_processes.ipynb #1d678e63
+# %% ../nbs/13a_processes.ipynb #f767338b
 def listen(process: subprocess.Popen) -> str:  # the reason of a failure, if it gave one
     "Show what a process says, as it says it, until it ends."
-    reason = "it gave no reason"
+    reasons = []
     for line in io.TextIOWrapper(process.stderr, newline="", errors="replace"):  # a progress bar ends its lines with \r
         if line.startswith("sommelier: "):
-            reason = line.removeprefix("sommelier: ").strip()
+            reasons.append(line.removeprefix("sommelier: ").strip())
         else:
             sys.stderr.write(line)
-    process.wait()
-    return reason
+    if process.wait() < 0:
+        reasons.append(f"the training was killed by signal {-process.returncode}; start it again: it goes on")
+    return next((reason for reason in reasons if "killed by signal" in reason), [*reasons, "the training gave no reason"][0])
 
 
 def train_apart(
@@ -58,7 +60,7 @@ def train_apart(
     program = str(here) if here.exists() else which("sommelier")
     if program is None:
         raise BadInput("the command sommelier is not installed beside this Python; pip install -e . in the repository")
-    start = torchrun_command(processes) if processes > 1 else []
+    start = torchrun_command(processes) if processes > 1 or int(os.environ.get("SLURM_NNODES", 1)) > 1 else []
     words = [*start, program, *train_words(store, out, settings, start_from)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     reason, code = listen(process), process.returncode

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ON_IMAGES', 'LEARNING', 'PENALTIES', 'MARGIN', 'FREE', 'FIT', 'smoothed', 'with_targets', 'FeatureDataset',
            'encode_split', 'fit_head', 'fit_lbfgs', 'fit_probe', 'fit_images', 'make_model', 'open_run', 'check_splits',
-           'predict_split', 'finish', 'check_processes', 'train', 'train_stages']
+           'predict_split', 'finish', 'check_together', 'check_processes', 'train', 'train_stages']
 
 # %% ../nbs/13_train.ipynb #10f3d7d0
 import copy
@@ -285,11 +285,23 @@ def finish(
         **quick_scores(table[store.schema.columns].to_numpy(), store.fractions[store.indices(split)], store.schema),
         "best": best, "seconds": round(time.time() - began, 1)})
 
-# %% ../nbs/13_train.ipynb #00398c97
+# %% ../nbs/13_train.ipynb #fee5a76e
+def check_together(settings: TrainSettings) -> None:
+    """Refuse settings of which one would be ignored."""
+    s = settings
+    if s.balance == "sample" and s.stage not in ON_IMAGES:
+        raise BadInput(f"setting 'balance': stage {s.stage!r} does not draw galaxies anew; choose weight")
+    if s.loss == "votes" and s.smoothing:
+        raise BadInput("setting 'smoothing': changes fractions, and loss 'votes' learns from counts; leave one of the two out")
+    if s.stage == "probe" and (s.head, s.loss) != ("linear", "fractions"):
+        raise BadInput("stage 'probe': is a linear head on fractions; leave head and loss as they are, or choose stage head")
+
+
 def check_processes(settings: TrainSettings) -> bool:  # whether this process is the first
     """Check that the settings suit the number of processes and what is installed."""
     if settings.report_to != "none" and not find_spec(settings.report_to):
         raise BadInput(f"setting 'report_to': {settings.report_to} is not installed; pip install {settings.report_to}, or choose none")
+    check_together(settings)
     world, parts = int(os.environ.get("WORLD_SIZE", 1)), settings.accumulate
     if world > 1 and settings.stage not in ON_IMAGES:
         raise BadInput(f"stage {settings.stage!r}: trains in one process; leave --processes out, or choose one of {', '.join(ON_IMAGES)}")
