@@ -71,7 +71,7 @@ def home(tmp_path_factory):
         cell.source, changed = re.subn(rf'^({name}: str = )""', rf'\1"{value}"', cell.source, flags=re.M)
         assert changed == 1
     nbformat.write(book, folder / "inspect.ipynb")
-    book.cells = [cell for cell in book.cells if not cell.source.startswith(("view =", "label_table", "corrections"))]
+    book.cells = [cell for cell in book.cells if not cell.source.startswith(("seen =", "label_table", "corrections"))]
     book.cells.append(nbformat.v4.new_code_cell(SAME_COLOUR))
     nbformat.write(book, folder / "patches.ipynb")
     return folder
