@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commands import refused, sommelier
 
 from galaxy_sommelier.campaigns import HUBBLE
-from galaxy_sommelier.cli import main
 from galaxy_sommelier.evidence import ids_sha
 from galaxy_sommelier.files import read_json, write_json
 from galaxy_sommelier.schema import GZ2
@@ -26,20 +25,6 @@ def command(*words):
     line = [sys.executable, "-c", "from galaxy_sommelier.cli import main; main()", *map(str, words)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
     return done.returncode, done.stdout, done.stderr
-
-
-def sommelier(*words):
-    """Exit code and all output of a command, run in this process."""
-    result = CliRunner().invoke(main, [str(w) for w in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output
-
-
-def refused(text, *words):
-    """The command must end in exit code 2 and one line, which holds `text`."""
-    code, output = sommelier(*words)
-    assert code == 2 and len(output.splitlines()) == 1 and text in output, output
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from commands import refused, sommelier
 from PIL import Image
 
 from galaxy_sommelier.catalog import KAGGLE_COLUMNS
@@ -20,21 +20,6 @@ from galaxy_sommelier.simulate import simulate
 from galaxy_sommelier.store import Store, write_store
 
 SMALL = ["-p", "image_size", "32", "-p", "epochs", "1", "-p", "tta", "false", "-p", "precision", "fp32"]
-
-
-def sommelier(*words):
-    """Exit code and output of a command, run in this process."""
-    result = CliRunner().invoke(main, [str(w) for w in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output
-
-
-def refused(text, *words):
-    """The command must end in exit code 2 and one line, which holds `text`."""
-    code, output = sommelier(*words)
-    assert code == 2 and text in output.splitlines()[-1], output
-    assert len(output.splitlines()) == 1, output
 
 
 def jpeg(image, **options):

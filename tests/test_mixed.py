@@ -10,10 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import refused, sommelier
 
 from galaxy_sommelier.campaigns import DECALS5, DESI, HUBBLE, SCHEMAS
-from galaxy_sommelier.cli import main
 from galaxy_sommelier.files import BadInput, read_json
 from galaxy_sommelier.loop import ImageTrainer, make_trainer
 from galaxy_sommelier.mixed import MixedStore, names_in, of_campaign, open_store, simulated_mix, to_union, union_schema, write_mixed
@@ -25,20 +24,6 @@ from galaxy_sommelier.train import make_model, with_targets
 
 UNION = union_schema([GZ2, DECALS5])
 SMALL = ["-p", "image_size", "32", "-p", "epochs", "2", "-p", "batch_size", "16", "-p", "tta", "false", "-p", "precision", "fp32"]
-
-
-def sommelier(*words):
-    """Exit code and output of a command, run in this process."""
-    result = CliRunner().invoke(main, [str(w) for w in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output
-
-
-def refused(text, *words):
-    """The command must end in exit code 2 and one line, which holds `text`."""
-    code, output = sommelier(*words)
-    assert code == 2 and text in output and len(output.splitlines()) == 1, output
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import refused, sommelier
 from fastcore.test import test_eq as same
 
-from galaxy_sommelier.cli import main
 from galaxy_sommelier.features import encode
 from galaxy_sommelier.files import read_json, sha256_file
 from galaxy_sommelier.image import encode as as_jpeg
@@ -48,20 +47,6 @@ def halved(table, path):
         os.kill(os.getpid(), signal.SIGKILL)
 module.pq.write_table = halved
 """
-
-
-def sommelier(*words):
-    """Exit code and output of a command, run in this process."""
-    result = CliRunner().invoke(main, [str(w) for w in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output
-
-
-def refused(text, *words):
-    """The command must end in exit code 2 and one line, which holds `text`."""
-    code, output = sommelier(*words)
-    assert code == 2 and text in output and len(output.splitlines()) == 1, output
 
 
 def process(*words, sabotage="", launcher=(sys.executable,)):

@@ -1,0 +1,18 @@
+"""The command line, typed by a test in this process."""
+from click.testing import CliRunner
+
+from galaxy_sommelier.cli import main
+
+
+def sommelier(*words):
+    """Exit code and output of a command."""
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def refused(text, *words):
+    """The command must end in exit code 2 and one line, which holds `text`."""
+    code, output = sommelier(*words)
+    assert code == 2 and text in output and len(output.splitlines()) == 1, output
