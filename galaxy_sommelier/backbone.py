@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'CONVNETS', 'SMALL', 'STAGES', 'TINY', 'BARE', 'OPTIONS', 'F
            'feature_width', 'refuse', 'hub_folder', 'check_complete', 'load_backbone', 'normalisation',
            'remembered_config', 'open_backbone']
 
-# %% ../nbs/09_backbone.ipynb #23abcc03
+# %% ../nbs/09_backbone.ipynb #b9d310b8
 from math import ceil, prod
 from pathlib import Path
 
@@ -21,9 +21,12 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.efficientnet.modeling_efficientnet import round_filters
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from .files import BadInput, read_json
+
+# %% ../nbs/09_backbone.ipynb #eb41eccb
+logging.disable_progress_bar()
 
 # %% ../nbs/09_backbone.ipynb #5e3a8d74
 KINDS = {"dinov2": "DINOv2", "dinov2_with_registers": "DINOv2 with registers", "dinov3_vit": "DINOv3", "vit": "ViT",

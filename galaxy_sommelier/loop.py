@@ -6,7 +6,7 @@
 __all__ = ['quick_scores', 'GalaxyTrainer', 'ImageTrainer', 'FeatureHead', 'FeatureTrainer', 'Progress', 'history',
            'write_history', 'HistoryFile', 'training_arguments', 'make_trainer', 'run_trainer']
 
-# %% ../nbs/12e_loop.ipynb #8561082c
+# %% ../nbs/12e_loop.ipynb #e9ae6679
 import csv
 import os
 from pathlib import Path
@@ -19,7 +19,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
-from transformers.utils.logging import disable_progress_bar
 
 from . import checkpoints
 from .augment import Augment, centre, draws, normalise
@@ -47,7 +46,7 @@ def quick_scores(
         "mean_r": float(np.mean(r)) if r else None,
     }
 
-# %% ../nbs/12e_loop.ipynb #5974aafd
+# %% ../nbs/12e_loop.ipynb #a6190904
 class GalaxyTrainer(checkpoints.LossKeeper):
     """Hugging Face's `Trainer` with a tree loss, rates for groups of parameters, and checkpoints that are whole or ignored."""
 
@@ -64,8 +63,8 @@ class GalaxyTrainer(checkpoints.LossKeeper):
                            num_workers=args.dataloader_num_workers, pin_memory=args.dataloader_pin_memory)
 
     def _get_num_items_in_batch(self, batch_samples, device):
-        number = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
-        return int(self.accelerator.reduce(number, "sum"))
+        number = sum(len(batch["labels"]) for batch in batch_samples)
+        return number if self.args.world_size == 1 else int(self.accelerator.reduce(torch.tensor(number, device=device), "sum"))
 
     def outputs(self, model, inputs):
         """What the model says to a batch."""
@@ -220,7 +219,7 @@ def training_arguments(
         arguments._setup_devices = torch.device("cpu")  # of several processes it is called cpu:0, which `torch.load` does not know
     return arguments
 
-# %% ../nbs/12e_loop.ipynb #b662c585
+# %% ../nbs/12e_loop.ipynb #630ca1a0
 def make_trainer(
     kind: type[GalaxyTrainer],  # `ImageTrainer` or `FeatureTrainer`
     model: nn.Module,  # what learns
@@ -232,7 +231,6 @@ def make_trainer(
     chances: np.ndarray | None = None,  # (N,) how likely each training galaxy is drawn; None: each once an epoch
 ) -> GalaxyTrainer:
     """A trainer that reports to a bar and to `history.csv`."""
-    disable_progress_bar()  # of each file that is saved
     callbacks = [Progress(), HistoryFile(out / "history.csv")]
     if settings.patience:
         callbacks.append(EarlyStoppingCallback(settings.patience))

@@ -89,14 +89,13 @@ def bootstrap(
         found.append(fn((drawn @ flat).reshape(rows, *parts.shape[1:])))
     return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
 
-# %% ../nbs/18_metrics.ipynb #2276a136
+# %% ../nbs/18_metrics.ipynb #82b68c4e
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:  # (R, ...) -> lower and upper (...)
     "The central share `level` of resampled scores."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a score that is NaN in each resample stays NaN
-        ends = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        whole = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
-        return tuple(np.where(np.isinf(whole), whole, ends))  # between two infinite numbers nothing can be interpolated
+        between = "inverted_cdf" if np.isinf(values).any() else "linear"  # beside an infinite number nothing can be interpolated
+        return tuple(np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0, method=between))
 
 
 def intervals(fn: Callable[[np.ndarray], dict], parts: np.ndarray, resamples: int = 1000, seed: int = 42) -> dict[str, tuple]:

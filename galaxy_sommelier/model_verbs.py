@@ -145,7 +145,7 @@ def headline(metrics: dict):
             beside = "".join(f"  {what} {number:.4f}" for what, number in both.items() if number is not None)
             click.echo(f"{name:26s}{value:.4f}{around}{beside}" + ("" if way is None else f"  {way:.0%} of the way"))
 
-# %% ../nbs/32c_model_verbs.ipynb #4a045b12
+# %% ../nbs/32c_model_verbs.ipynb #8c4f1219
 def calibration_of(model: Path, schema) -> Path:  # run folder or the model/ in it; the questions that are calibrated
     "Where the calibration of a model is, or would be; of a model of several campaigns, one for each."
     folder = model / "model" if (model / "model").is_dir() else model
@@ -182,11 +182,11 @@ def say_if_unlike(out: Path, familiar):
         click.echo(f"warning: {verdict['text']}", err=True)
 
 
-def additions(model: Path, network, tta: bool, embeddings: bool):  # -> a name and a function of a table, or None
+def additions(model: Path, network, familiar, embeddings: bool):  # -> a name and a function of a table, or None
     "All that a model adds to its predictions: intervals and `ood_score`."
     from galaxy_sommelier.ood_model import add_ood
 
-    intervals, familiar = intervals_of(model, network), oddness_of(model, network, tta)
+    intervals = intervals_of(model, network)
     if not familiar:
         return intervals
 
@@ -214,7 +214,7 @@ def one_file(network, source, out, part, split, finish, **options):  # options: 
     write_predictions(finish[1](table) if finish else table, out, network, images=json.dumps(images), tta=options["tta"])
     return images
 
-# %% ../nbs/32c_model_verbs.ipynb #02975063
+# %% ../nbs/32c_model_verbs.ipynb #ea64fcd5
 @main.command()
 @click.argument("model", type=Path)
 @click.argument("source", type=Path, metavar="INPUT")
@@ -248,7 +248,7 @@ def predict(model, source, out, part, split, **options):
 
     network = fitted_to(load_model(model), source)
     make, familiar = one_file if out.suffix == ".parquet" else predict_shards, oddness_of(model, network, options["tta"])
-    finish = additions(model, network, options["tta"], options["embeddings"])
+    finish = additions(model, network, familiar, options["embeddings"])
     options["embeddings"] |= familiar is not None
     images = make(network, source, out, part=part, split=split, finish=finish, **options)
     say_images(out, images)

@@ -56,7 +56,7 @@ def survey_errors(
     axis.set_ylabel("RMSE of fractions")
     return figure
 
-# %% ../nbs/30c_shift_figures.ipynb #d6a815c2
+# %% ../nbs/30c_shift_figures.ipynb #d207e0df
 @styled
 def ood_histograms(
     scores: dict[str, np.ndarray],  # kind -> (N,) ood_score; the first are the familiar
@@ -74,7 +74,7 @@ def ood_histograms(
         axis.stairs(shown, edges, label=f"{kind} (n = {len(values)})", linewidth=1.8, **style)
     axis.axvline(1, color="0.35", linestyle="--", linewidth=1)
     axis.set(xlabel="ood_score", ylabel="share of galaxies")
-    axis.legend()
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 # %% ../nbs/30c_shift_figures.ipynb #8a6ce0a6
