@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['tempered', 'votes_log_likelihood', 'Calibration', 'calibrate', 'learnt_calibration', 'write_calibration',
-           'read_calibration', 'answer_beta', 'count_probability', 'answer_intervals', 'add_intervals', 'vote_pit',
-           'coverage', 'reliability', 'calibration_error', 'volunteers_worth']
+           'read_calibration', 'answer_beta', 'count_probability', 'answer_intervals', 'add_intervals',
+           'calibration_of', 'intervals_of', 'vote_pit', 'coverage', 'reliability', 'calibration_error',
+           'volunteers_worth']
 
-# %% ../nbs/21_calibrate.ipynb #a3924bab
+# %% ../nbs/21_calibrate.ipynb #27d8290f
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 from scipy.stats import beta
 
-from .files import BadInput, read_json, write_json
+from .files import BadInput, read_json, sha256_file, write_json
 from .floor import vote_noise
 from .metrics import intervals, people
 from .model import GalaxyModel
@@ -162,6 +163,22 @@ def add_intervals(
     pairs = zip(("lower", "upper"), ends, strict=True)
     columns = {f"{answer}_{name}": end[:, j] for name, end in pairs for j, answer in enumerate(schema.answers)}
     return predictions.assign(**columns)
+
+# %% ../nbs/21_calibrate.ipynb #d46bc314
+def calibration_of(model: Path, schema) -> Path:  # run folder or the model/ in it; the questions that are calibrated
+    "Where the calibration of a model is, or would be; of a model of several campaigns, one for each."
+    folder = model / "model" if (model / "model").is_dir() else model
+    whole = read_json(folder / "config.json")["schema"]["name"]
+    return folder / ("calibration.json" if schema.name == whole else f"calibration-{schema.name}.json")
+
+
+def intervals_of(model: Path, network):  # -> a name and a function that adds intervals, for `predict_shards`; None without calibration
+    "What a model that was calibrated, or trained on votes, adds to its predictions."
+    measured = calibration_of(model, network.schema)
+    name, calibration = "learnt", learnt_calibration(network)
+    if measured.exists():
+        name, calibration = sha256_file(measured)[:16], read_calibration(measured, network.schema)
+    return calibration and (f"intervals {name}", lambda table: add_intervals(table, calibration))
 
 # %% ../nbs/21_calibrate.ipynb #f4a55258
 def vote_pit(
