@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['disk_errors', 'LossKeeper', 'remove_checkpoint', 'seal_checkpoint', 'last_checkpoint', 'is_finished', 'judged_by',
-           'Average', 'load_best', 'StopWhenAsked']
+           'Average', 'load_best', 'SafeTrainer', 'StopWhenAsked']
 
-# %% ../nbs/12e_checkpoints.ipynb #ee659229
+# %% ../nbs/12e_checkpoints.ipynb #96f08ba6
 import shutil
 import signal
 import threading
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback
 
 from .files import BadInput, Interrupted, flush, read_json, write_json
@@ -119,6 +119,39 @@ def load_best(model: nn.Module, checkpoint: Path) -> None:
     averaged = checkpoint / "averaged.safetensors"
     weights = load_file(averaged if averaged.exists() else checkpoint / "model.safetensors")
     model.load_state_dict({name.removeprefix("module."): value for name, value in weights.items() if name != "n_averaged"}, strict=True)
+
+# %% ../nbs/12e_checkpoints.ipynb #1d954e64
+class SafeTrainer(LossKeeper):
+    """Hugging Face's `Trainer`, with checkpoints that are whole or ignored, and averaged weights."""
+
+    def __init__(self, ema: float = 0.0, **kwargs):  # share of the past in the average, 0: none
+        super().__init__(**kwargs)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+        if self.averaged:
+            self.add_callback(Average(self.averaged))
+
+    def evaluate(self, *args, **kwargs):
+        with judged_by(self.model, self.averaged):
+            return super().evaluate(*args, **kwargs)
+
+    def _save_checkpoint(self, model, trial):
+        out, step = Path(self.args.output_dir), self.state.global_step
+        with disk_errors(out):
+            super()._save_checkpoint(model, trial)
+            if self.averaged and self.args.should_save:
+                save_file(self.averaged.state_dict(), out / f"checkpoint-{step}" / "averaged.safetensors")
+        self.accelerator.wait_for_everyone()  # the state of each process lies in the checkpoint
+        if self.args.should_save:
+            seal_checkpoint(out, step, self.state.best_global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.averaged:
+            self.averaged.load_state_dict(load_file(Path(resume_from_checkpoint) / "averaged.safetensors"))
+
+    def _issue_warnings_after_load(self, load_result):
+        if load_result.missing_keys or load_result.unexpected_keys:
+            raise BadInput(f"{self.args.output_dir}: the checkpoint is of another model ({load_result}); choose another folder")
 
 # %% ../nbs/12e_checkpoints.ipynb #b9fd21c2
 class StopWhenAsked(TrainerCallback):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'encode_batch', 'fingerprint', 'feature_key', 'write_features', 'read_features', 'Features',
-           'compute_features', 'encode']
+           'compute_features', 'grown', 'encode']
 
 # %% ../nbs/12b_features.ipynb #e90cfcdc
 import json
@@ -25,8 +25,9 @@ from .files import atomic_path, data_root, sha256_of
 from .model import GalaxyModel
 from .store import GalaxyDataset, Store
 
-# %% ../nbs/12b_features.ipynb #fb6bef4e
+# %% ../nbs/12b_features.ipynb #d03cbf77
 PRECISIONS = {"bf16": np.float16, "fp32": np.float32}  # how exactly the backbone counts, and in what its features are kept
+
 
 @torch.no_grad()
 def encode_batch(
@@ -48,41 +49,42 @@ def fingerprint(
     "Fingerprint of all weights, by name."
     return sha256_of(save({name: weight.cpu().contiguous() for name, weight in module.state_dict().items()}))
 
-# %% ../nbs/12b_features.ipynb #2394951c
+# %% ../nbs/12b_features.ipynb #f978e2a0
 def feature_key(
     model: GalaxyModel,  # whose backbone is asked
     store: Store,  # where the galaxies are
-    ids: list[str],  # which galaxies, in order
     views: int,  # 1 to 8
     precision: str,  # "bf16" or "fp32"
 ) -> str:  # 64 hexadecimal digits
     "Fingerprint of all that features depend on."
     choices = {name: getattr(model.config, name) for name in ("pool", "blocks", "image_size", "crop", "image_mean", "image_std")}
-    choices |= {"views": views, "precision": precision, "ids": list(ids)}
+    choices |= {"views": views, "precision": precision}
     return sha256_of(fingerprint(model.backbone), store.fingerprint, json.dumps(choices))
 
-# %% ../nbs/12b_features.ipynb #672c4870
+# %% ../nbs/12b_features.ipynb #42ac40ee
 def write_features(
     path: Path,  # the file
+    rows: np.ndarray,  # int64 (N,), of the store, ascending
     values: np.ndarray,  # (N, V, D)
     key: str,  # from `feature_key`
 ) -> None:
     "Write features, whole or not at all."
+    facts = {"key": key, "sha256": sha256_of(rows.tobytes(), values.tobytes())}
     with atomic_path(path) as partial:
-        save_file({"values": values}, partial, metadata={"key": key, "sha256": sha256_of(values.tobytes())})
+        save_file({"rows": rows, "values": values}, partial, metadata=facts)
 
-# %% ../nbs/12b_features.ipynb #79fa1cd1
+# %% ../nbs/12b_features.ipynb #caf93452
 def read_features(
     path: Path,  # the file
     key: str,  # from `feature_key`
-) -> np.ndarray | None:  # (N, V, D)
-    "Features from disk, or None if there are none that can be trusted."
+) -> tuple[np.ndarray, np.ndarray] | None:  # rows (N,), values (N, V, D)
+    "Features from disk and whose they are, or None if there are none that can be trusted."
     try:
         with safe_open(path, framework="np") as file:
-            values, facts = file.get_tensor("values"), file.metadata() or {}
+            rows, values, facts = file.get_tensor("rows"), file.get_tensor("values"), file.metadata() or {}
     except (OSError, SafetensorError):
         return None
-    return values if facts == {"key": key, "sha256": sha256_of(values.tobytes())} else None
+    return (rows, values) if facts == {"key": key, "sha256": sha256_of(rows.tobytes(), values.tobytes())} else None
 
 # %% ../nbs/12b_features.ipynb #2527c218
 @dataclass
@@ -108,7 +110,19 @@ def compute_features(
     model.to(home).train(training)
     return np.concatenate(parts)
 
-# %% ../nbs/12b_features.ipynb #9725f76a
+# %% ../nbs/12b_features.ipynb #662844f9
+def grown(
+    known: tuple[np.ndarray, np.ndarray] | None,  # rows (N,) and values (N, V, D), as from `read_features`
+    rows: np.ndarray,  # int64 (M,), others
+    values: np.ndarray,  # (M, V, D)
+) -> tuple[np.ndarray, np.ndarray]:  # (N + M,), ascending, and (N + M, V, D)
+    "Features and more features, in the order of the store."
+    if known is not None:
+        rows, values = np.concatenate([known[0], rows]), np.concatenate([known[1], values])
+    order = np.argsort(rows)
+    return rows[order], values[order]
+
+
 def encode(
     model: GalaxyModel,  # whose backbone is asked
     store: Store,  # where the galaxies are
@@ -119,13 +133,18 @@ def encode(
     precision: str = "bf16",  # "bf16" (autocast) or "fp32"
 ) -> Features:
     "The features of galaxies, from the cache if they are there."
-    indices = np.arange(len(store)) if indices is None else np.asarray(indices)
-    ids = [store.ids[i] for i in indices]
-    key = feature_key(model, store, ids, views, precision)
-    path = (data_root() / "cache" / "features" if cache is None else Path(cache)) / f"{key[:32]}.safetensors"
-    values = read_features(path, key)
-    if values is None:
-        data = GalaxyDataset(store, indices, model.config.image_size, model.config.crop)
-        values = compute_features(model, data, views, batch_size, precision)
-        write_features(path, values, key)
-    return Features(values.astype(np.float32), ids)
+    indices = np.arange(len(store)) if indices is None else np.asarray(indices, np.int64)
+    folder = data_root() / "cache" / "features" if cache is None else Path(cache)
+    for more in dict.fromkeys((8, views)):  # the last is what is added to
+        key = feature_key(model, store, more, precision)
+        path = folder / f"{key[:32]}.safetensors"
+        known = read_features(path, key)
+        missing = np.setdiff1d(indices, [] if known is None else known[0])
+        if not len(missing):
+            break
+    if len(missing):
+        data = GalaxyDataset(store, missing, model.config.image_size, model.config.crop)
+        known = grown(known, missing, compute_features(model, data, views, batch_size, precision))
+        write_features(path, *known, key)
+    rows, values = known
+    return Features(values[np.searchsorted(rows, indices), :views].astype(np.float32), [store.ids[i] for i in indices])

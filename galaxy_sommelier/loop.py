@@ -6,16 +6,14 @@
 __all__ = ['quick_scores', 'GalaxyTrainer', 'ImageTrainer', 'FeatureHead', 'FeatureTrainer', 'Progress', 'history',
            'write_history', 'HistoryFile', 'training_arguments', 'make_trainer', 'run_trainer']
 
-# %% ../nbs/12e_loop.ipynb #e9ae6679
+# %% ../nbs/12e_loop.ipynb #50bc7c18
 import csv
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
@@ -23,8 +21,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from . import checkpoints
 from .augment import Augment, centre, draws, normalise
 from .batches import Batches, EpochLoader
-from .checkpoints import disk_errors
-from .files import BadInput, atomic_path, read_json
+from .files import atomic_path, read_json
 from .loss import tree_loss
 from .schema import GZ2, Schema, kaggle_form
 from .settings import TrainSettings
@@ -46,15 +43,14 @@ def quick_scores(
         "mean_r": float(np.mean(r)) if r else None,
     }
 
-# %% ../nbs/12e_loop.ipynb #a6190904
-class GalaxyTrainer(checkpoints.LossKeeper):
-    """Hugging Face's `Trainer` with a tree loss, rates for groups of parameters, and checkpoints that are whole or ignored."""
+# %% ../nbs/12e_loop.ipynb #40e7e107
+class GalaxyTrainer(checkpoints.SafeTrainer):
+    """A trainer with a tree loss, batches that follow from the seed, and rates for groups of parameters."""
 
     def __init__(self, settings: TrainSettings, schema: Schema, groups: list[dict], chances: np.ndarray | None = None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(settings.ema, **kwargs)
         self.settings, self.schema, self.groups, self.chances = settings, schema, groups, chances
         self.model_accepts_loss_kwargs = True  # `Trainer` then hands over the number of galaxies in a step
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)) if settings.ema else None
 
     def get_train_dataloader(self):
         args, s = self.args, self.settings
@@ -86,29 +82,6 @@ class GalaxyTrainer(checkpoints.LossKeeper):
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(self.groups, lr=self.settings.lr, fused=True)
         return self.optimizer
-
-    def evaluate(self, *args, **kwargs):
-        with checkpoints.judged_by(self.model, self.averaged):
-            return super().evaluate(*args, **kwargs)
-
-    def _save_checkpoint(self, model, trial):
-        out, step = Path(self.args.output_dir), self.state.global_step
-        with disk_errors(out):
-            super()._save_checkpoint(model, trial)
-            if self.averaged and self.args.should_save:
-                save_file(self.averaged.state_dict(), out / f"checkpoint-{step}" / "averaged.safetensors")
-        self.accelerator.wait_for_everyone()  # the state of each process lies in the checkpoint
-        if self.args.should_save:
-            checkpoints.seal_checkpoint(out, step, self.state.best_global_step)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.averaged:
-            self.averaged.load_state_dict(load_file(Path(resume_from_checkpoint) / "averaged.safetensors"))
-
-    def _issue_warnings_after_load(self, load_result):
-        if load_result.missing_keys or load_result.unexpected_keys:
-            raise BadInput(f"{self.args.output_dir}: the checkpoint is of another model ({load_result}); choose another folder")
 
 # %% ../nbs/12e_loop.ipynb #655b2473
 class ImageTrainer(GalaxyTrainer):
@@ -219,7 +192,7 @@ def training_arguments(
         arguments._setup_devices = torch.device("cpu")  # of several processes it is called cpu:0, which `torch.load` does not know
     return arguments
 
-# %% ../nbs/12e_loop.ipynb #630ca1a0
+# %% ../nbs/12e_loop.ipynb #7401eed5
 def make_trainer(
     kind: type[GalaxyTrainer],  # `ImageTrainer` or `FeatureTrainer`
     model: nn.Module,  # what learns
@@ -238,8 +211,6 @@ def make_trainer(
                    train_dataset=data["train"], eval_dataset=data["val"],
                    compute_metrics=lambda result: quick_scores(result.predictions, result.label_ids, schema))
     trainer.remove_callback(PrinterCallback)
-    if trainer.averaged:
-        trainer.add_callback(checkpoints.Average(trainer.averaged))
     return trainer
 
 # %% ../nbs/12e_loop.ipynb #b26fba0b

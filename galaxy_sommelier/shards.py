@@ -185,7 +185,7 @@ def predict_shards(
             write_predictions(finish[1](table) if finish else table, out / SHARD.format(i), model, **facts)
     return summarise(out, made_of, galaxies.sizes, mine, max_bad)
 
-# %% ../nbs/12f_shards.ipynb #b0d8d751
+# %% ../nbs/12f_shards.ipynb #047c1061
 SUMMARY = "_summary.json"
 
 
@@ -200,8 +200,10 @@ def summarise(out: Path, made_of: dict, sizes: list[int], mine: Collection[int],
     done = finished(out, made_of)
     if odd := [i for i in done if i >= len(sizes) or done[i]["ok"] + len(done[i]["bad"]) != sizes[i]]:
         raise BadInput(f"{out / SHARD.format(odd[0])}: does not hold the galaxies of the input; remove it and predict again")
-    report, missing = together(done[i] for i in mine).check(max_bad), sorted(set(range(len(sizes))) - set(done))
-    if not missing:
+    report, missing = together(done[i] for i in mine), sorted(set(range(len(sizes))) - set(done))
+    if missing:
+        report.check(max_bad)
+    else:
         whole = together(done.values()).check(max_bad)
         write_json(out / SUMMARY, {"galaxies": whole.ok, "shards": len(sizes), "made_of": made_of, "images": whole.to_dict()})
         for left in out.glob(".partial-*-shard-*"):

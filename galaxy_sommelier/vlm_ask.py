@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEY', 'Terms', 'api_key', 'without_key', 'CapReached', 'Books', 'reserve', 'settle', 'refund', 'Pace', 'open_line',
-           'complaint', 'read_reply', 'ask_one', 'answer_file', 'unanswered', 'estimate', 'ask_all', 'ask', 'rehearsal',
-           'spent']
+           'complaint', 'read_reply', 'ask_one', 'answer_file', 'unanswered', 'words', 'estimate', 'ask_all', 'ask',
+           'rehearsal', 'spent']
 
 # %% ../nbs/23b_vlm_ask.ipynb #d662d3d2
 import json
@@ -247,7 +247,12 @@ def unanswered(tree: Tree, store: Pictures, rows: Sequence[int], terms: Terms, c
     files = {answer_file(cache, tree, store.jpeg(row), terms): row for row in rows}
     return {file: row for file, row in files.items() if not file.exists()}
 
-# %% ../nbs/23b_vlm_ask.ipynb #35651287
+# %% ../nbs/23b_vlm_ask.ipynb #f4c4fad6
+def words(tree: Tree) -> str:
+    """All that a request says beside the picture: some servers count the form of the answer, too."""
+    return prompt(tree) + json.dumps(form(tree))
+
+
 def estimate(
     trees: Collection[Tree],
     store: Pictures,
@@ -259,7 +264,7 @@ def estimate(
     table = []
     for tree in trees:
         n = len(unanswered(tree, store, rows, terms, Path(cache)))
-        tokens_in, tokens_out = n * (math.ceil(len(prompt(tree)) / 3) + terms.image_tokens), n * terms.max_tokens
+        tokens_in, tokens_out = n * (math.ceil(len(words(tree)) / 3) + terms.image_tokens), n * terms.max_tokens
         money = terms.money(tokens_in, tokens_out) if terms.max_money else math.nan
         sums = {"tokens_in": tokens_in, "tokens_out": tokens_out, "money": money}
         table.append({"question": tree.name, "galaxies": len(rows), "to_ask": n, **sums})
@@ -290,7 +295,7 @@ def ask_all(line, books: Books, tree: Tree, store: Pictures, todo: dict[Path, in
             raise
     return lost
 
-# %% ../nbs/23b_vlm_ask.ipynb #b0623bfb
+# %% ../nbs/23b_vlm_ask.ipynb #20a8e332
 def ask(
     tree: Tree,
     store: Store,
@@ -302,7 +307,7 @@ def ask(
     """A model's reply about each galaxy; asks only for those that are not kept yet."""
     rows, cache, lost = store.indices(ids), Path(cache), {}
     if todo := unanswered(tree, store, rows, terms, cache):
-        with open_line(terms, books, prompt(tree)) as line:
+        with open_line(terms, books, words(tree)) as line:
             lost = ask_all(line, books, tree, store, todo)
     files = [answer_file(cache, tree, store.jpeg(row), terms) for row in rows]
     return [lost[file] if file in lost else read_json(file) for file in files]

@@ -6,13 +6,13 @@
 __all__ = ['sample', 'write_gpt4o_results', 'read_all', 'kinds_table', 'mcnemar', 'contest', 'recalls', 'likely_walk',
            'contest_by_question', 'compare']
 
-# %% ../nbs/23c_vlm_compare.ipynb #10e75cb3
+# %% ../nbs/23c_vlm_compare.ipynb #8891861a
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, false_discovery_control
 
 from .files import BadInput, atomic_path, sha256_of
 from .metrics import wilson
@@ -119,12 +119,12 @@ def likely_walk(tree: Schema, fractions: np.ndarray) -> list[dict]:  # (N, answe
         walks.append(said)
     return walks
 
-# %% ../nbs/23c_vlm_compare.ipynb #bbd850d3
+# %% ../nbs/23c_vlm_compare.ipynb #b1384c96
 def contest_by_question(
     tree: Schema,
     truth: list[dict],  # walks of the volunteers
     walks: dict[str, list[dict | None]],  # contestant -> its walks; the last one is ours
-) -> pd.DataFrame:  # question, then the columns of `contest`
+) -> pd.DataFrame:  # question, the columns of `contest`, and q: p after Benjamini & Hochberg (1995), as there are many questions
     """A contest for each question that the volunteers' walk comes to."""
     tables = []
     for name in tree.question_names:
@@ -132,7 +132,9 @@ def contest_by_question(
         answers = {who: np.array([(said[i] or {}).get(name) for i in put_to], dtype=object) for who, said in walks.items()}
         if put_to:
             tables.append(contest(np.array([truth[i][name] for i in put_to], dtype=object), answers).assign(question=name))
-    return pd.concat(tables, ignore_index=True).set_index("question").reset_index()
+    table = pd.concat(tables, ignore_index=True).set_index("question").reset_index()
+    tested = table.p.notna()
+    return table.assign(q=pd.Series(false_discovery_control(table.p[tested]), table.index[tested]))
 
 # %% ../nbs/23c_vlm_compare.ipynb #c4177deb
 def compare(

@@ -1,20 +1,16 @@
 """The inspector in a real JupyterLab in a real browser: what a person clicks and types, and what is on disk afterwards."""
-import json
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-import psutil
 import pytest
+from lab import FLAGS, Lab, Page
 
 from galaxy_sommelier.labels import LabelFile, corrected_store
 from galaxy_sommelier.model import load_model
@@ -26,10 +22,6 @@ from galaxy_sommelier.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs" / "experiments" / "inspect.ipynb"
-FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-PATIENCE = 60_000  # milliseconds until something is taken as not coming
-SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
 SAME_COLOUR = """
 import numpy as np
 def same_colour(picture, row, column):
@@ -77,111 +69,11 @@ def home(tmp_path_factory):
     return folder
 
 
-class Lab:
-    """A JupyterLab on a free port of this machine."""
-
-    def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.token, self.folder = secrets.token_hex(16), folder
-        places = {"JUPYTER_CONFIG_DIR": ".config", "JUPYTERLAB_SETTINGS_DIR": ".settings", "JUPYTERLAB_WORKSPACES_DIR": ".spaces",
-                  "JUPYTER_RUNTIME_DIR": ".runtime"}
-        settings = {name: str(folder / place) for name, place in places.items()}
-        settings |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        words = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}", "--port-retries=0",
-                 f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}",
-                 "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-        overrides = folder / ".settings" / "@jupyterlab" / "apputils-extension"
-        overrides.mkdir(parents=True)
-        (overrides / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-        self.log = open(folder / "jupyter.log", "wb")
-        self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], cwd=folder, stdout=self.log, stderr=subprocess.STDOUT,
-                                        env=os.environ | settings)
-        self.wait()
-
-    def ask(self, path):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", headers={"Authorization": f"token {self.token}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    def wait(self):
-        """Until it answers; a server that has ended will not."""
-        while self.process.poll() is None:
-            try:
-                return self.ask("api/status")
-            except OSError:
-                try:
-                    self.process.wait(0.2)
-                except subprocess.TimeoutExpired:
-                    continue
-        raise AssertionError((self.folder / "jupyter.log").read_text()[-2000:])
-
-    def kernels(self):
-        """The processes of its kernels."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if any("ipykernel" in word for word in child.cmdline())]
-
-    def close(self):
-        family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
-        self.process.send_signal(signal.SIGINT)
-        self.process.terminate()
-        psutil.wait_procs(family[:-1], timeout=10)
-        for child in family[:-1]:
-            if child.is_running():
-                child.kill()
-        self.process.wait(20)
-        self.log.close()
-
-
 @pytest.fixture(scope="module")
 def lab(home, browser):
     running = Lab(home)
     yield running
     running.close()
-
-
-class Page:
-    """A notebook in a tab; looks only at what cells have put out."""
-
-    def __init__(self, browser, lab, name):
-        self.context = browser.new_context(viewport={"width": 1440, "height": 1700})
-        self.tab = self.context.new_page()
-        self.tab.set_default_timeout(PATIENCE)
-        self.tab.goto(f"http://127.0.0.1:{lab.port}/doc/tree/{name}?reset&token={lab.token}")
-        self.tab.locator(".jp-Notebook").first.wait_for()
-        self.run_all()
-
-    def run_all(self):
-        """As a person does it, once the kernel listens."""
-        self.tab.get_by_text("| Idle").wait_for()
-        self.tab.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
-        self.tab.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
-        self.tab.get_by_text("Run All Cells", exact=True).click()
-        self.out(".gs-inspector .gs-tile").first.wait_for()
-
-    def out(self, selector, **more):
-        return self.tab.locator(f".jp-OutputArea {selector}", **more)
-
-    def until(self, script, wanted=None):
-        """Wait until something is true in the browser."""
-        self.tab.wait_for_function(script, arg=wanted)
-
-    def where(self, text):
-        self.out(".gs-where", has_text=text).first.wait_for()
-
-    def press(self, key):
-        self.tab.keyboard.press(key)
-
-    def click(self, text):
-        self.out("button", has_text=text).first.click()
-
-    def shot(self, name):
-        if SHOTS:
-            self.out(".gs-inspector").first.screenshot(path=Path(SHOTS, f"{name}.png"))
-
-    def close(self):
-        self.context.close()
 
 
 @pytest.fixture(scope="module")

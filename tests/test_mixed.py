@@ -20,7 +20,8 @@ from galaxy_sommelier.model import load_model, parameter_groups
 from galaxy_sommelier.schema import GZ2, Question, Schema
 from galaxy_sommelier.settings import make_settings
 from galaxy_sommelier.store import GalaxyDataset, Store, write_store
-from galaxy_sommelier.train import make_model, with_targets
+from galaxy_sommelier.targets import with_targets
+from galaxy_sommelier.train import make_model
 
 UNION = union_schema([GZ2, DECALS5])
 SMALL = ["-p", "image_size", "32", "-p", "epochs", "2", "-p", "batch_size", "16", "-p", "tta", "false", "-p", "precision", "fp32"]

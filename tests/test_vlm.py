@@ -18,8 +18,8 @@ from galaxy_sommelier.files import BadInput, read_json
 from galaxy_sommelier.runs import run_experiment
 from galaxy_sommelier.schema import GZ2
 from galaxy_sommelier.store import Store, simulated_store
-from galaxy_sommelier.vlm import FOUR_CLASSES, prompt, random_walk
-from galaxy_sommelier.vlm_ask import KEY, Books, CapReached, Pace, Terms, ask, spent
+from galaxy_sommelier.vlm import FOUR_CLASSES, random_walk
+from galaxy_sommelier.vlm_ask import KEY, Books, CapReached, Pace, Terms, ask, spent, words
 from galaxy_sommelier.vlm_compare import kinds_table, read_all, sample
 from galaxy_sommelier.vlm_figures import vlm_figure
 from galaxy_sommelier.vlm_stand_in import NOBODY, Reply, StandIn, chat_reply, serving
@@ -253,7 +253,7 @@ def test_a_picture_that_is_dearer_than_said_is_noticed(sky, tmp_path, start):
 def test_an_answer_without_its_number_of_tokens_stays_at_its_worst(sky, tmp_path, start):
     def silent(reply, asked): reply.send(200, reply.server.reply(asked) | {"usage": None})
     _, books = put_to(start(silent), sky, tmp_path, n=1, price_in=1.0, price_out=1.0, max_money=1.0)
-    worst = books.terms.money(*books.worst(prompt(FOUR_CLASSES)))
+    worst = books.terms.money(*books.worst(words(FOUR_CLASSES)))
     assert spent(books)["answers"] == 1 and spent(books)["money"] == pytest.approx(worst, abs=1e-6)
 
 
@@ -309,7 +309,7 @@ def test_the_experiment_against_a_server(sky, tmp_path, start):
     values = ["dry_run", "false", "store", str(sky.path), "split", "", "n", "3", "base_url", server.url, "asked_model", "teacher",
               "price_in", "3", "price_out", "12", "max_money", "5", "per_minute", "100000", "threads", "1", "cache", str(tmp_path / "c")]
     words = [word for pair in zip(values[::2], values[1::2], strict=True) for word in ("-p", *pair)]
-    command = [sys.executable, "-c", "from galaxy_sommelier.cli import main; main()", "run", "vlm_comparison"]
+    command = [sys.executable, "-c", "from galaxy_sommelier.cli import main; main()", "run", "vlm"]
     done = subprocess.run([*command, "--out", str(tmp_path / "run"), *words], capture_output=True, text=True,
                           env=os.environ | {"OPENAI_LOG": "debug"})
     assert done.returncode == 0 and SECRET not in done.stdout + done.stderr, done.stderr
@@ -324,11 +324,11 @@ def test_the_experiment_against_a_server(sky, tmp_path, start):
 def test_without_a_key_there_is_only_a_rehearsal_which_says_so_on_every_table(tmp_path, monkeypatch):
     monkeypatch.delenv(KEY)
     with pytest.raises(BadInput, match="is not set"):
-        run_experiment("vlm_comparison", {"dry_run": False}, out=tmp_path / "real", progress=False)
-    run = run_experiment("vlm_comparison", {"n": 2}, out=tmp_path / "dry", progress=False)
+        run_experiment("vlm", {"dry_run": False}, out=tmp_path / "real", progress=False)
+    run = run_experiment("vlm", {"n": 2}, out=tmp_path / "dry", progress=False)
     for name in TABLES:
         table = pd.read_csv(run / name)
         assert len(table) and (table.note == NOBODY).all(), name
     assert read_json(run / "metrics.json")["model_asked"] == NOBODY
     figure = vlm_figure(pd.read_csv(run / "comparison.csv"), pd.read_csv(run / "recalls.csv"))
-    assert figure.axes[0].get_title() == NOBODY.upper() and (run / "figures" / "vlm_comparison.png").exists()
+    assert figure.axes[0].get_title() == NOBODY.upper() and (run / "figures" / "vlm.png").exists()
