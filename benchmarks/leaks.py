@@ -3,8 +3,8 @@
     python benchmarks/leaks.py [N]
 """
 
+import argparse
 import io
-import sys
 import time
 
 import numpy as np
@@ -34,7 +34,7 @@ def copied(pixels, rng):
     return buffer.getvalue()
 
 
-def main(n=10_000):
+def main(n):
     rng, ours, copies = np.random.default_rng(0), [], []
     for seed in tqdm(range(-(-n // 400)), "simulate"):
         for pixels in simulate(50, size=424, seed=seed)[1]:
@@ -53,4 +53,6 @@ def main(n=10_000):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("n", nargs="?", type=int, default=10_000, help="pictures of each (10000)")
+    main(parser.parse_args().n)

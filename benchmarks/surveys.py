@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/surveys.py [N]
 """
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -25,7 +25,7 @@ def seen(places, name, seed):
     return places.add(shift).assign(id_str=[f"{name}-{row}" for row in places.index])
 
 
-def main(n=1_000_000):
+def main(n):
     half = sky(3 * n // 2, 0)  # half of each table is also in the other
     a, b = seen(half.iloc[:n], "a", 1), seen(half.iloc[n // 2 :].sample(frac=1, random_state=3), "b", 2)
     began = time.perf_counter()
@@ -42,4 +42,6 @@ def main(n=1_000_000):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("n", nargs="?", type=int, default=1_000_000, help="places of each (1000000)")
+    main(parser.parse_args().n)

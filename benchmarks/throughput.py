@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
-from galaxy_sommelier.augment import Augment, normalise
+from galaxy_sommelier.augment import Augment, draws, normalise
 from galaxy_sommelier.backbone import open_backbone
 from galaxy_sommelier.loss import tree_loss
 from galaxy_sommelier.model import GalaxyConfig, GalaxyModel
@@ -111,16 +111,19 @@ def contestants(name, files, size, batch, workers):
             for part in ready.split(batch):
                 alone(pixel_values=part)
 
+    def views(part):
+        return augment(part.to(DEVICE), draws(range(len(part)), 0), config.image_mean, config.image_std)
+
     def train():
         model.train()
         for _, part, _ in opened(rows, int(1.2 * size), 1.0, batch, workers):
-            learn(model, optimiser, augment(part.to(DEVICE), config.image_mean, config.image_std), truth[: len(part)])
+            learn(model, optimiser, views(part), truth[: len(part)])
         model.eval()
 
     def steps():
         model.train()
         for part in wider.split(batch):
-            learn(model, optimiser, augment(part.to(DEVICE), config.image_mean, config.image_std), truth[: len(part)])
+            learn(model, optimiser, views(part), truth[: len(part)])
         model.eval()
 
     def learn(part, its_optimiser, given, wanted):
