@@ -7,11 +7,12 @@ __all__ = ['PENALTIES', 'MARGIN', 'FREE', 'FIT', 'FeatureDataset', 'encode_split
            'fit_images', 'make_model', 'open_run', 'check_splits', 'predict_split', 'finish', 'check_processes',
            'train', 'train_stages']
 
-# %% ../nbs/13_train.ipynb #407f3323
+# %% ../nbs/13_train.ipynb #008a8e89
 import copy
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 from .batches import class_balance
 from .checkpoints import disk_errors
 from .features import encode
-from .files import BadInput, atomic_path, environment, new_run_folder, read_json, remove, seed_everything, write_json
+from .files import BadInput, alone, atomic_path, environment, new_run_folder, read_json, remove, seed_everything, write_json
 from .loop import FeatureHead, FeatureTrainer, ImageTrainer, make_trainer, quick_scores, run_trainer, write_history
 from .lora import add_lora, merge_lora
 from .loss import tree_loss
@@ -264,7 +265,7 @@ def check_processes(settings: TrainSettings) -> bool:  # whether this process is
         raise BadInput(f"setting 'batch_size': {settings.batch_size} is too small for {world} processes in {parts} parts; take more")
     return os.environ.get("RANK", "0") == "0"
 
-# %% ../nbs/13_train.ipynb #137a8c60
+# %% ../nbs/13_train.ipynb #88ae4380
 FIT = {"full": fit_images, "lora": fit_images, "head": fit_head, "probe": fit_probe}
 
 
@@ -286,15 +287,16 @@ def train(
         model = make_model(store, settings, start_from)
     if main:
         open_run(out, store, settings, start_from)
-    if not done:
-        rows = FIT[settings.stage](model, learnt, settings, out) if settings.stage in FIT else []
-        if not main:
-            return out
-        remove(out / "model")
-        with disk_errors(out / "model"), atomic_path(out / "model") as folder:
-            model.save_pretrained(folder)
-        finish(out, store, split, settings, rows, began)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    with alone(out) if main else nullcontext():
+        if not done:
+            rows = FIT[settings.stage](model, learnt, settings, out) if settings.stage in FIT else []
+            if not main:
+                return out
+            remove(out / "model")
+            with disk_errors(out / "model"), atomic_path(out / "model") as folder:
+                model.save_pretrained(folder)
+            finish(out, store, split, settings, rows, began)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return out
 
 # %% ../nbs/13_train.ipynb #3b6583c2
