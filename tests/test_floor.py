@@ -1,7 +1,6 @@
 """The noise floor against perfect predictors, who are known on a simulated sky, and on real vote counts."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
