@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .figures import _grid, look, styled
 
-# %% ../nbs/30c_backbone_figures.ipynb #6e7593f0
+# %% ../nbs/30c_backbone_figures.ipynb #4479b1b3
 @styled
 def worth_against_cost(
     table: pd.DataFrame,  # from `backbone_table`, the constant first
@@ -24,8 +24,8 @@ def worth_against_cost(
         score = rows["kaggle_rmse"].astype(float)
         ends = np.stack([score - rows["kaggle_rmse_lower"], rows["kaggle_rmse_upper"] - score]).astype(float).clip(0)
         axis.errorbar(rows["gflops"], score, yerr=ends, capsize=3, label=stage, **(look(n) | {"linestyle": "none"}))
-        for name, x, y in zip(rows["backbone"], rows["gflops"], score, strict=True):
-            axis.annotate(name.split("/")[-1], (x, y), (5, 3), textcoords="offset points", fontsize=7.5)
+        for k, (name, x, y) in enumerate(zip(rows["backbone"], rows["gflops"], score, strict=True)):
+            axis.annotate(name.split("/")[-1], (x, y), (5, -9 if k % 2 else 3), textcoords="offset points", fontsize=7.5)
     axis.axhline(table["kaggle_rmse"].iloc[0], color="0.35", linestyle="--", linewidth=1.2, label=table["backbone"].iloc[0])
     axis.set(xscale="log", xlabel="10⁹ operations an image, forward", ylabel="RMSE, 37 columns")
     axis.margins(x=0.2)
