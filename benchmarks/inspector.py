@@ -21,6 +21,7 @@ from galaxy_sommelier.inspector import Inspector
 from galaxy_sommelier.map import plane
 from galaxy_sommelier.queue import ask, neighbours
 from galaxy_sommelier.schema import GZ2
+from galaxy_sommelier.select import label
 from galaxy_sommelier.simulate import simulate
 
 GALAXIES, PICTURES, DIMENSIONS, TURNS = 240_000, 200, 384, 500
@@ -48,7 +49,8 @@ def sky(folder):
         values = galaxies[GZ2.columns[part]].fillna(0.3).to_numpy(np.float32) + rng.gamma(0.5, 0.2, (GALAXIES, part.stop - part.start))
         said[GZ2.columns[part]] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
     ends = {f"{answer}_{end}": said[f"{answer}_fraction"] for answer in GZ2.answers for end in ("lower", "upper")}
-    pd.concat([said, pd.DataFrame(ends)], axis=1).to_parquet(folder / "said.parquet")
+    named = label(said)[["label", "confidence"]]  # as `sommelier predict` writes them
+    pd.concat([said, named, pd.DataFrame(ends)], axis=1).to_parquet(folder / "said.parquet")
     galaxies.to_parquet(folder / "galaxies.parquet")
     return Packed(images)
 
@@ -74,7 +76,7 @@ def main():
         state = Inspection(inspection_table(*made["tables"]), folder / "labels.csv")
         made["view"] = Inspector(state, Album(state.table, packed, list(state.table.id_str)))
 
-    rows += [("read both tables from disk", seconds(read), None), ("tables in memory to the first page", seconds(open_page), 2)]
+    rows += [("read both tables from disk", seconds(read), None), ("from then to the first page", seconds(open_page), 2)]
     view = made["view"]
     state = view.state
     queries = ["confidence > 0.6", "bar_yes_fraction > 0.5 and label == 'spiral'", "smooth-or-featured_smooth_predicted < 0.3", "",

@@ -75,7 +75,7 @@ def library_of(values: Array):
     torch = sys.modules.get("torch")
     return torch if torch and isinstance(values, torch.Tensor) else np
 
-# %% ../nbs/00_schema.ipynb #5eb06073
+# %% ../nbs/00_schema.ipynb #497ba636
 def walk(
     tree: Tree,
     fractions: Array,  # (..., answers) conditional, 0 to 1, NaN = unknown
@@ -83,7 +83,7 @@ def walk(
 ) -> tuple:  # asked (..., questions), cumulative (..., answers): shares of all volunteers
     """Share of the volunteers who come to each question, and who give each answer."""
     lib = library_of(fractions)
-    asked, given = [], {}
+    asked, shares, given = [], [], {}
     for question in tree.questions:
         share = fractions[..., tree.slices[question.name]]  # (..., answers of the question)
         came = lib.ones_like(share[..., :1])  # (..., 1)
@@ -92,8 +92,9 @@ def walk(
         closed = (came == 0) & lib.isnan(share) & (not question.campaigns)  # of some campaigns: perhaps it was not theirs to ask
         part = came * lib.where(closed, 0.0, share)
         asked.append(came)
+        shares.append(part)
         given |= {answer: part[..., i : i + 1] for i, answer in enumerate(question.columns)}
-    return lib.concatenate(asked, -1), lib.concatenate(list(given.values()), -1)
+    return lib.concatenate(asked, -1), lib.concatenate(shares, -1)
 
 # %% ../nbs/00_schema.ipynb #88c58ddc
 @dataclass(frozen=True)
