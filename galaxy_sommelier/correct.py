@@ -157,23 +157,23 @@ def reshared(
     scaled = pred * weights
     return scaled / scaled.sum(1, keepdims=True)
 
-# %% ../nbs/22e_correct.ipynb #55be0afd
+# %% ../nbs/22e_correct.ipynb #ed2ce9e1
 def without_labels(
     old: tuple[np.ndarray, np.ndarray],  # predictions and vote fractions of the old survey's galaxies that were not trained on
     new: np.ndarray,  # (m, answers) predictions for the new survey
     weights: np.ndarray,  # (n,) of the old galaxies, from `match_weights`
     schema: Schema = GZ2,
-) -> dict[str, tuple[np.ndarray, float]]:  # method -> corrected predictions, effective sample size
+) -> dict[str, tuple[np.ndarray, float]]:  # method -> corrected predictions, effective size of the old sample
     """The corrections that need no labels of the new survey."""
     (pred, true), first = old, schema.slices[schema.question_names[0]]
     known = np.isfinite(true[:, first]).all(1)
     said, judged = pred[known, first], true[known, first]
-    plain = recalibrate(pred, true, schema)
-    by_class = {"BBSE": bbse(said, judged, new[:, first]), "MLLS": mlls(plain(new)[:, first], judged.mean(0))}
+    calm = recalibrate(pred, true, schema)(new)[:, first]  # MLLS wants probabilities that are calibrated
+    by_class = {"BBSE": (new[:, first], bbse(said, judged, new[:, first])), "MLLS": (calm, mlls(calm, judged.mean(0)))}
     found = {"covariate weights": (recalibrate(pred, true, schema, weights)(new), effective_size(weights))}
-    for name, ratio in by_class.items():
+    for name, (shares, ratio) in by_class.items():
         mended = new.copy()
-        mended[:, first] = reshared(new[:, first], ratio)
+        mended[:, first] = reshared(shares, ratio)
         found[name] = mended, effective_size(judged @ ratio)
     return found
 
