@@ -120,7 +120,7 @@ def load_best(model: nn.Module, checkpoint: Path) -> None:
     weights = load_file(averaged if averaged.exists() else checkpoint / "model.safetensors")
     model.load_state_dict({name.removeprefix("module."): value for name, value in weights.items() if name != "n_averaged"}, strict=True)
 
-# %% ../nbs/12e_checkpoints.ipynb #1d954e64
+# %% ../nbs/12e_checkpoints.ipynb #27246f75
 class SafeTrainer(LossKeeper):
     """Hugging Face's `Trainer`, with checkpoints that are whole or ignored, and averaged weights."""
 
@@ -140,9 +140,9 @@ class SafeTrainer(LossKeeper):
             super()._save_checkpoint(model, trial)
             if self.averaged and self.args.should_save:
                 save_file(self.averaged.state_dict(), out / f"checkpoint-{step}" / "averaged.safetensors")
-        self.accelerator.wait_for_everyone()  # the state of each process lies in the checkpoint
-        if self.args.should_save:
-            seal_checkpoint(out, step, self.state.best_global_step)
+            self.accelerator.wait_for_everyone()  # the state of each process lies in the checkpoint
+            if self.args.should_save:
+                seal_checkpoint(out, step, self.state.best_global_step)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)

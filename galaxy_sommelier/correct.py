@@ -6,8 +6,9 @@
 __all__ = ['Correction', 'fit_question', 'recalibrate', 'error_parts', 'rmse', 'mean_error', 'gains', 'bbse', 'mlls', 'reshared',
            'without_labels', 'corrections']
 
-# %% ../nbs/22e_correct.ipynb #e3381d76
+# %% ../nbs/22e_correct.ipynb #c10b0dbc
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,7 +158,7 @@ def reshared(
     scaled = pred * weights
     return scaled / scaled.sum(1, keepdims=True)
 
-# %% ../nbs/22e_correct.ipynb #ed2ce9e1
+# %% ../nbs/22e_correct.ipynb #19be2398
 def without_labels(
     old: tuple[np.ndarray, np.ndarray],  # predictions and vote fractions of the old survey's galaxies that were not trained on
     new: np.ndarray,  # (m, answers) predictions for the new survey
@@ -168,13 +169,14 @@ def without_labels(
     (pred, true), first = old, schema.slices[schema.question_names[0]]
     known = np.isfinite(true[:, first]).all(1)
     said, judged = pred[known, first], true[known, first]
-    calm = recalibrate(pred, true, schema)(new)[:, first]  # MLLS wants probabilities that are calibrated
-    by_class = {"BBSE": (new[:, first], bbse(said, judged, new[:, first])), "MLLS": (calm, mlls(calm, judged.mean(0)))}
-    found = {"covariate weights": (recalibrate(pred, true, schema, weights)(new), effective_size(weights))}
-    for name, (shares, ratio) in by_class.items():
-        mended = new.copy()
-        mended[:, first] = reshared(shares, ratio)
-        found[name] = mended, effective_size(judged @ ratio)
+    calm = recalibrate(pred, true, schema)(new)
+    found = {"calibrated on the old survey": (calm, float(len(pred))),
+             "covariate weights": (recalibrate(pred, true, schema, weights)(new), effective_size(weights))}
+    for name, ratio_of in {"BBSE": lambda: bbse(said, judged, new[:, first]), "MLLS": lambda: mlls(calm[:, first], judged.mean(0))}.items():
+        with suppress(BadInput):  # a class is absent: this method has nothing to say
+            ratio, mended = ratio_of(), calm.copy()
+            mended[:, first] = reshared(calm[:, first], ratio)
+            found[name] = mended, effective_size(judged @ ratio)
     return found
 
 # %% ../nbs/22e_correct.ipynb #871d3403

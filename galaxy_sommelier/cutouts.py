@@ -7,7 +7,7 @@ __all__ = ['RADII', 'MANIFEST', 'IMAGES', 'GIVE_UP', 'REPORT', 'COLUMNS', 'LIMIT
            'manifest', 'now', 'one_cutout', 'finished', 'sort_out', 'ask_for', 'report_of', 'write_table', 'begin',
            'collect', 'fetch_cutouts', 'read_galaxies']
 
-# %% ../nbs/05b_cutouts.ipynb #73f7246f
+# %% ../nbs/05b_cutouts.ipynb #c4a2bc22
 import hashlib
 import json
 import re
@@ -26,8 +26,7 @@ from tqdm.auto import tqdm
 from .blank import Absent
 from .catalog import read_frame
 from .checks import check_ids
-from .download import alone
-from .files import BadInput, atomic_path, remove, writing
+from .files import BadInput, alone, atomic_path, remove, writing
 from .image import BadImage, ImageReport
 from .services import INTERVAL, Galaxy, Line, Service
 

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['log', 'BEGINS', 'COMPLETE', 'MANIFEST', 'WRITING', 'PARALLEL', 'ARCHIVE', 'ends_early', 'fault', 'check_file',
-           'fetch', 'read_manifest', 'remember', 'is_there', 'alone', 'fetch_all', 'package', 'from_elsewhere',
-           'unpacked', 'room_for', 'download']
+           'fetch', 'read_manifest', 'remember', 'is_there', 'fetch_all', 'package', 'from_elsewhere', 'unpacked',
+           'room_for', 'download']
 
-# %% ../nbs/05_download.ipynb #18f5adbf
-import fcntl
+# %% ../nbs/05_download.ipynb #27745912
 import gzip
 import hashlib
 import importlib
@@ -18,8 +17,7 @@ import re
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -27,7 +25,7 @@ from pathlib import Path
 from .archive import unpack
 from .datasets import DataFile, DataSet, dataset
 from .delivery import PIECE, Part, check_space, forget, new_session, reaching, transfer
-from .files import BadInput, data_root, flush, read_json, remove, sha256_file, write_json, writing
+from .files import BadInput, alone, data_root, flush, read_json, remove, sha256_file, write_json, writing
 
 # %% ../nbs/05_download.ipynb #d1ec4c4b
 log = logging.getLogger(__name__)
@@ -132,23 +130,6 @@ def is_there(root: Path, file: DataFile) -> bool:
     """Whether the file was fetched before, from the same address, and has kept its size."""
     came, path = read_manifest(root).get(file.name), root / file.name
     return bool(came) and came["url"] == file.url and path.is_file() and path.stat().st_size == came["bytes"]
-
-# %% ../nbs/05_download.ipynb #ca3cfe40
-@contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Keep other downloads out of a folder."""
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise BadInput(f"{root}: another download is at work in this folder; wait for it or choose another folder") from error
-    except OSError as error:
-        log.info("%s: the file system has no locks (%s)", root, error.strerror)
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 # %% ../nbs/05_download.ipynb #25cc99bd
 PARALLEL = 4  # connections

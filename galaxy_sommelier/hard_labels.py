@@ -56,28 +56,35 @@ def read_examples(
     rows = [(row.file, row.survey, *pair) for row in table.itertuples() if (pair := in_tree(row.question, row.answer))]
     return pd.DataFrame(rows, columns=["id_str", "survey", "question", "answer"]), len(table) - len(rows)
 
-# %% ../nbs/20b_hard_labels.ipynb #7c515f6e
+# %% ../nbs/20b_hard_labels.ipynb #1d8fea1c
 def clear_votes(
     store: Store,
     indices: np.ndarray,  # rows of the store
     survey: str,  # what to call it
     agreement: float = 0.8,  # share of the votes that makes an example (0 to 1)
+    least: int = 10,  # people who were asked, where numbers of votes are known
 ) -> pd.DataFrame:  # as from `read_examples`
     """Galaxies on which the volunteers agree, question by question."""
     rows = []
     for question in store.schema.questions:
-        shares = store.fractions[indices][:, store.schema.slices[question.name]]
+        part = store.schema.slices[question.name]
+        shares = store.fractions[indices][:, part]
+        if store.votes is not None:
+            shares = np.where(store.votes[indices][:, part].sum(1, keepdims=True) < least, np.nan, shares)
         for i in np.flatnonzero(np.nan_to_num(shares).max(1) > agreement):
             rows.append((store.ids[indices[i]], survey, question.name, question.answers[int(shares[i].argmax())]))
     return pd.DataFrame(rows, columns=["id_str", "survey", "question", "answer"])
 
-# %% ../nbs/20b_hard_labels.ipynb #c6c0eae7
+# %% ../nbs/20b_hard_labels.ipynb #4fa44c89
 def favourites(
     examples: pd.DataFrame,  # id_str, survey, question, answer
     predictions: pd.DataFrame,  # with a row for each of them
     schema: Schema = GZ2,
 ) -> pd.DataFrame:  # examples, with favourite, right and chance
     """The model's favourite answer to the question of each example."""
+    known = {(question.name, answer) for question in schema.questions for answer in question.answers}
+    if strange := set(zip(examples.question, examples.answer, strict=True)) - known:
+        raise BadInput(f"examples: schema {schema.name} has no answer {' '.join(min(strange))!r}; take a model of Galaxy Zoo 2's questions")
     said, parts = predictions.set_index("id_str"), []
     for question in schema.questions:
         some = examples[examples.question == question.name]

@@ -6,7 +6,7 @@
 __all__ = ['quick_scores', 'GalaxyTrainer', 'ImageTrainer', 'FeatureHead', 'FeatureTrainer', 'Progress', 'history',
            'write_history', 'HistoryFile', 'training_arguments', 'make_trainer', 'run_trainer']
 
-# %% ../nbs/12e_loop.ipynb #50bc7c18
+# %% ../nbs/12e_loop.ipynb #694a52b7
 import csv
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ from .batches import Batches, EpochLoader
 from .files import atomic_path, read_json
 from .loss import tree_loss
 from .schema import GZ2, Schema, kaggle_form
-from .settings import TrainSettings
+from .settings import ON_IMAGES, TrainSettings
 from .votes import vote_loss
 
 # %% ../nbs/12e_loop.ipynb #8bfe227a
@@ -168,7 +168,7 @@ class HistoryFile(TrainerCallback):
         if state.is_world_process_zero:
             write_history(history(state.log_history), self.path)
 
-# %% ../nbs/12e_loop.ipynb #f94afa3f
+# %% ../nbs/12e_loop.ipynb #ab6c968c
 def training_arguments(
     settings: TrainSettings,
     out: Path,  # the run folder
@@ -176,7 +176,7 @@ def training_arguments(
     """The settings in the words of `Trainer`."""
     os.environ.setdefault("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
     os.environ |= {"WANDB_DIR": str(out), "TENSORBOARD_LOGGING_DIR": str(out / "tensorboard")}
-    s, gpu, whole = settings, torch.cuda.is_available(), settings.stage in ("full", "lora")
+    s, gpu, whole = settings, torch.cuda.is_available(), settings.stage in ON_IMAGES
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"), run_name=out.name, report_to=s.report_to, disable_tqdm=True,
         num_train_epochs=s.epochs, per_device_train_batch_size=s.batch_size, per_device_eval_batch_size=2 * s.batch_size,

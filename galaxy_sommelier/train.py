@@ -265,7 +265,7 @@ def check_processes(settings: TrainSettings) -> bool:  # whether this process is
         raise BadInput(f"setting 'batch_size': {settings.batch_size} is too small for {world} processes in {parts} parts; take more")
     return os.environ.get("RANK", "0") == "0"
 
-# %% ../nbs/13_train.ipynb #88ae4380
+# %% ../nbs/13_train.ipynb #8553790e
 FIT = {"full": fit_images, "lora": fit_images, "head": fit_head, "probe": fit_probe}
 
 
@@ -281,14 +281,15 @@ def train(
     out = new_run_folder(f"train-{settings.stage}") if out is None else Path(out)
     main = check_processes(settings)
     learnt = with_targets(store, settings)
-    done = (out / "metrics.json").exists()
-    if not done:
+    if not (out / "metrics.json").exists():
         seed_everything(settings.seed)
         model = make_model(store, settings, start_from)
     if main:
-        open_run(out, store, settings, start_from)
+        out.mkdir(parents=True, exist_ok=True)
     with alone(out) if main else nullcontext():
-        if not done:
+        if main:
+            open_run(out, store, settings, start_from)
+        if not (out / "metrics.json").exists():
             rows = FIT[settings.stage](model, learnt, settings, out) if settings.stage in FIT else []
             if not main:
                 return out

@@ -1,4 +1,4 @@
-"""The benchmarks run and print their tables; how fast anything is, is not tested."""
+"""Benchmarks whose work can be made small run and print their tables; how fast anything is, is not tested."""
 import subprocess
 import sys
 from pathlib import Path

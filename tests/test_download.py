@@ -22,7 +22,7 @@ from galaxy_sommelier import delivery, download
 from galaxy_sommelier.archive import HARMLESS, unpack
 from galaxy_sommelier.datasets import DATASETS, DataFile, DataSet
 from galaxy_sommelier.download import fetch, read_manifest
-from galaxy_sommelier.files import BadInput
+from galaxy_sommelier.files import BadInput, alone
 
 DATA = random.Random(5).randbytes(300_000)
 OTHER = random.Random(6).randbytes(300_000)
@@ -436,7 +436,7 @@ def test_limit_and_archives(server, tmp_path, known):
 
 def test_two_downloads_do_not_share_a_folder(server, tmp_path, known):
     known(lesson(server, "a"))
-    with download.alone(tmp_path), pytest.raises(BadInput, match="another download is at work"):
+    with alone(tmp_path), pytest.raises(BadInput, match="another process is at work"):
         download.download("lesson", tmp_path)
     assert not server.asked
 

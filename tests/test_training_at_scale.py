@@ -11,7 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from galaxy_sommelier.files import BadInput, sha256_file
+from galaxy_sommelier.files import BadInput, alone, sha256_file
 from galaxy_sommelier.settings import make_settings
 from galaxy_sommelier.store import simulated_store
 from galaxy_sommelier.train import train
@@ -90,6 +90,12 @@ def test_killed_at_ten_random_moments(sky, tmp_path):
     assert run(sky, tmp_path / "killed", settings).returncode == 0
     for name in ("model/model.safetensors", "predictions.parquet", "history.csv"):
         assert sha256_file(tmp_path / "killed" / name) == sha256_file(tmp_path / "undisturbed" / name), name
+
+
+def test_a_folder_is_for_one_training_at_a_time(sky, tmp_path):
+    with alone(tmp_path), pytest.raises(BadInput, match="another process is at work"):
+        train(sky, tmp_path, make_settings(**STILL))
+    assert not list(tmp_path.iterdir())
 
 
 def test_averaged_weights_are_kept_and_the_others_learn_on(sky, tmp_path):
