@@ -181,3 +181,27 @@ def test_floors_of_real_votes(stripe82_root):
         apart = (half / (n // 2) - (k - half) / (n - n // 2)) ** 2 / (1 / (n // 2) + 1 / (n - n // 2)) / n
         assert rows.floor_rmse[answer] == pytest.approx(np.sqrt(apart.mean()), rel=0.01), answer
         assert rows.floor_mae[answer] < rows.floor_rmse[answer] < 0.13
+
+
+ESTIMATED = {  # answer: volunteers, RMSE; estimates for 44 classifications from this table's vote shares, good to 20 %
+    "smooth-or-featured_smooth": (44, 0.063), "smooth-or-featured_featured-or-disk": (44, 0.058),
+    "smooth-or-featured_artifact": (44, 0.035), "disk-edge-on_yes": (20, 0.065), "bar_yes": (21, 0.086), "has-spiral-arms_yes": (21, 0.091), "bulge-size_none": (21, 0.055),
+    "bulge-size_just-noticeable": (21, 0.105), "bulge-size_obvious": (21, 0.105), "bulge-size_dominant": (21, 0.067),
+    "something-odd_yes": (42, 0.059), "how-rounded_round": (33, 0.063), "how-rounded_in-between": (33, 0.072),
+    "how-rounded_cigar-shaped": (33, 0.045), "edge-on-bulge_rounded": (17, 0.104), "edge-on-bulge_boxy": (17, 0.064),
+    "edge-on-bulge_none": (17, 0.097), "spiral-winding_tight": (25, 0.096), "spiral-winding_medium": (25, 0.098),
+    "spiral-winding_loose": (25, 0.071)}
+
+
+def test_floors_of_stripe82_agree_with_an_independent_estimate(stripe82_root):
+    """Noise goes with one over the root of the volunteers; the two choose their galaxies differently where few were asked."""
+    votes = votes_of(read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz"), GZ2)
+    asked = people(votes)
+    mask = reached(np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0), votes=votes, min_votes=10)
+    rows, ratios = answer_floors(votes, mask, noise_parts(votes, mask, asked)).set_index("answer"), {}
+    for answer, (volunteers, rmse) in ESTIMATED.items():
+        here = np.median(asked[mask[:, GZ2.index(answer)], GZ2.index(answer)])
+        ratios[answer] = rows.floor_rmse[answer] * np.sqrt(here / volunteers) / rmse
+    assert all(0.75 < ratio < 1.25 for ratio in ratios.values()), ratios
+    assert np.median(list(ratios.values())) == pytest.approx(1, abs=0.1)
+    assert all(ratios[name] == pytest.approx(1, abs=0.06) for name in ("smooth-or-featured_smooth", "bar_yes", "something-odd_yes"))
