@@ -185,12 +185,13 @@ def test_floors_of_real_votes(stripe82_root):
 
 ESTIMATED = {  # answer: volunteers, RMSE; estimates for 44 classifications from this table's vote shares, good to 20 %
     "smooth-or-featured_smooth": (44, 0.063), "smooth-or-featured_featured-or-disk": (44, 0.058),
-    "smooth-or-featured_artifact": (44, 0.035), "disk-edge-on_yes": (20, 0.065), "bar_yes": (21, 0.086), "has-spiral-arms_yes": (21, 0.091), "bulge-size_none": (21, 0.055),
-    "bulge-size_just-noticeable": (21, 0.105), "bulge-size_obvious": (21, 0.105), "bulge-size_dominant": (21, 0.067),
-    "something-odd_yes": (42, 0.059), "how-rounded_round": (33, 0.063), "how-rounded_in-between": (33, 0.072),
-    "how-rounded_cigar-shaped": (33, 0.045), "edge-on-bulge_rounded": (17, 0.104), "edge-on-bulge_boxy": (17, 0.064),
-    "edge-on-bulge_none": (17, 0.097), "spiral-winding_tight": (25, 0.096), "spiral-winding_medium": (25, 0.098),
-    "spiral-winding_loose": (25, 0.071)}
+    "smooth-or-featured_artifact": (44, 0.035), "disk-edge-on_yes": (20, 0.065), "bar_yes": (21, 0.086),
+    "has-spiral-arms_yes": (21, 0.091), "bulge-size_none": (21, 0.055), "bulge-size_just-noticeable": (21, 0.105),
+    "bulge-size_obvious": (21, 0.105), "bulge-size_dominant": (21, 0.067), "something-odd_yes": (42, 0.059),
+    "how-rounded_round": (33, 0.063), "how-rounded_in-between": (33, 0.072), "how-rounded_cigar-shaped": (33, 0.045),
+    "edge-on-bulge_rounded": (17, 0.104), "edge-on-bulge_boxy": (17, 0.064), "edge-on-bulge_none": (17, 0.097),
+    "spiral-winding_tight": (25, 0.096), "spiral-winding_medium": (25, 0.098), "spiral-winding_loose": (25, 0.071),
+}
 
 
 def test_floors_of_stripe82_agree_with_an_independent_estimate(stripe82_root):
