@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from .files import BadInput
 from .inspect import Inspection
 
-# %% ../nbs/31f_map.ipynb #40c53aaa
+# %% ../nbs/31f_map.ipynb #af15beff
 def plane(
     embeddings: np.ndarray,  # (N, D)
     method: str = "pca",  # or "umap"
@@ -32,7 +32,8 @@ def plane(
         raise BadInput("map: the package umap-learn is not installed; install it, or take pca")
     if known.sum() < 3 or embeddings.shape[1] < 2:
         raise BadInput(f"map: {known.sum()} embeddings of {embeddings.shape[1]} numbers; three galaxies and two numbers are needed")
-    flat = _umap(embeddings[known], seed) if method == "umap" else PCA(2, svd_solver="covariance_eigh").fit_transform(embeddings[known])
+    with np.errstate(invalid="ignore"):  # embeddings that are all the same have no spread to explain
+        flat = _umap(embeddings[known], seed) if method == "umap" else PCA(2, svd_solver="covariance_eigh").fit_transform(embeddings[known])
     low, high = np.percentile(flat, [0.1, 99.9], axis=0)
     places = np.full((len(embeddings), 2), np.nan, np.float32)
     places[known] = np.clip(2 * (flat - low) / np.maximum(high - low, 1e-12) - 1, -1.05, 1.05)
