@@ -168,7 +168,7 @@ def receive(response: requests.Response, part: Part, stop: threading.Event) -> N
             if stop.is_set():
                 raise BadInput(f"{part.url}: stopped; start it again to go on")
 
-# %% ../nbs/05_delivery.ipynb #6a750686
+# %% ../nbs/05_delivery.ipynb #67bbf48c
 def transfer(
     session: requests.Session,
     part: Part,
@@ -186,6 +186,8 @@ def transfer(
             receive(ask(session, part, size, sure), part, stop)
             return
         except HTTPError as error:
+            if stop.is_set():
+                raise BadInput(f"{part.url}: stopped; start it again to go on") from error
             retry = (RETRY if part.size - before >= PIECE else retry).increment("GET", part.url, error=error)
             retry.sleep()
 
