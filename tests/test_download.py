@@ -197,6 +197,21 @@ def test_a_stalled_line_is_given_up_and_asked_again(server, tmp_path, monkeypatc
     assert (tmp_path / "file").read_bytes() == DATA and len(server.asked) > 1
 
 
+def test_a_stalled_line_is_not_asked_again_by_who_was_stopped(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(delivery, "TIMEOUT", (30, 3))
+    stop, done = threading.Event(), threading.Event()
+
+    def stall(self, visit):
+        polite(cut=lambda visit: 1000)(self, visit)
+        done.wait(1)  # by now the bytes have come, and the line is silent
+        stop.set()
+        done.wait(60)
+    server.pages["/file"] = in_turn(stall, polite())
+    refused("stopped; start it again", server, tmp_path / "file", stop=stop)
+    done.set()
+    assert len(server.asked) == 1
+
+
 def chunked(*pieces, end=True):
     def page(self, visit):
         self.say(200, Content_Length=None, Transfer_Encoding="chunked")
