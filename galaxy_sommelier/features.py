@@ -137,7 +137,7 @@ def keep(folder: Path, rows: np.ndarray, values: np.ndarray, key: str) -> None:
     except (OSError, SafetensorError, BadInput) as error:
         warnings.warn(f"{path}: these features cannot be kept, and will be computed again ({str(error).splitlines()[0]})", stacklevel=3)
 
-# %% ../nbs/12b_features.ipynb #58a849da
+# %% ../nbs/12b_features.ipynb #fd135f3b
 def encode(
     model: GalaxyModel,  # whose backbone is asked
     store: Store,  # where the galaxies are
@@ -154,6 +154,8 @@ def encode(
         raise BadInput(f"{store.path}: no galaxies were asked for; choose a split that has some")
     (missing, back), found = np.unique(chosen, return_inverse=True), []
     for more in dict.fromkeys((8, views)):  # the last is what is added to
+        if not len(missing):
+            break
         key = feature_key(model, store, more, precision)
         for rows, values in parts_of(folder, key):
             found.append((rows[new := np.isin(rows, missing)], values[new, :views]))
