@@ -131,7 +131,7 @@ def is_there(root: Path, file: DataFile) -> bool:
     came, path = read_manifest(root).get(file.name), root / file.name
     return bool(came) and came["url"] == file.url and path.is_file() and path.stat().st_size == came["bytes"]
 
-# %% ../nbs/05_download.ipynb #25cc99bd
+# %% ../nbs/05_download.ipynb #a5d865e0
 PARALLEL = 4  # connections
 
 
@@ -150,12 +150,14 @@ def fetch_all(files: list[DataFile], root: Path) -> None:
 
     with ThreadPool(PARALLEL) as pool:
         try:
-            faults = [fault for fault in pool.imap_unordered(one, files) if fault]
+            coming = pool.map_async(one, files, chunksize=1)
+            while not coming.ready():  # in steps, as Ctrl-C may go unnoticed in a wait without end
+                coming.wait(1)
         finally:
             stop.set()
             pool.close()
             pool.join()
-    if faults:
+    if faults := [fault for fault in coming.get() if fault]:
         raise BadInput(f"{root}: {len(faults)} of {len(files)} files did not come ({' | '.join(faults)}); the others are there")
 
 # %% ../nbs/05_download.ipynb #e1a11549

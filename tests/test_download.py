@@ -384,29 +384,45 @@ def known(monkeypatch):
 
 
 CTRL_C = """
-import signal, sys
+import signal, sys, threading
 from galaxy_sommelier import datasets, download
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def on_a_word():  # a signal that reaches another thread, or the main one just before it begins to wait, wakes nobody
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+threading.Thread(target=on_a_word, daemon=True).start()
 files = tuple(datasets.DataFile(sys.argv[1] + name, name[1:]) for name in ("/a", "/b"))
 datasets.DATASETS["lesson"] = datasets.DataSet("lesson", "Lesson", "files", "nobody", files)
 download.download("lesson", sys.argv[2])
 """
 
 
-def test_ctrl_c_leaves_a_state_that_resumes(server, tmp_path, known):
+@pytest.mark.parametrize("interrupted", ["main", "another"])
+def test_ctrl_c_leaves_a_state_that_resumes(server, tmp_path, known, interrupted):
     ready, victims = threading.Barrier(2), queue.Queue()
+
+    def stop(process):
+        if interrupted == "main":
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdin.write("now\n")
+            process.stdin.flush()
 
     def interrupt(self, visit):
         self.say(200, DATA[:100_000], Content_Length=len(DATA), ETag='"v1"')
         if ready.wait(300) == 0:
-            victims.get().send_signal(signal.SIGINT)
+            stop(victims.get())
         for n in range(100_000, len(DATA) - 1):  # a byte at a time, until nobody listens any more
             self.wfile.write(DATA[n:n + 1])
         self.rfile.read(1)
     server.pages |= {"/a": in_turn(interrupt, polite()), "/b": in_turn(interrupt, polite())}
-    process = subprocess.Popen([sys.executable, "-c", CTRL_C, server.url, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", CTRL_C, server.url, str(tmp_path)], stdin=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
     victims.put(process)
-    assert "KeyboardInterrupt" in process.communicate(timeout=300)[1]
+    process.wait(300)
+    assert "KeyboardInterrupt" in process.stderr.read()
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
     known(lesson(server, "a", "b"))
     assert [path.read_bytes() for path in download.download("lesson", tmp_path)] == [DATA, DATA]
