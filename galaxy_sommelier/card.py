@@ -143,10 +143,7 @@ def certainty(e: Evidence) -> str:
     together = "; ".join(f"{row['level']:.0%}: {between(row, 'coverage')}" for row in every)
     return f"Calibration {where}. Counts of votes that intervals hold, all questions together: {together or UNKNOWN}.\n\n{table_of(rows)}"
 
-# %% ../nbs/30d_card.ipynb #160f0a78
-FEW = 100  # galaxies
-
-
+# %% ../nbs/30d_card.ipynb #8511fbb1
 def weak_answers(e: Evidence) -> list[str]:
     "Answers for which the 95 % interval reaches the constant."
     rows = pd.DataFrame(e.metrics["per_answer"]).set_index("answer").astype(float)
@@ -162,6 +159,9 @@ def grouped(answers: list[str], schema: Schema) -> str:
         found += [f"{q.name} (all answers)"] if weak == q.columns else weak
     return ", ".join(found)
 
+# %% ../nbs/30d_card.ipynb #3e869fe2
+FEW = 100  # galaxies
+
 
 def limits_of_scores(e: Evidence) -> list[str]:
     "What the scores do not show."
@@ -176,7 +176,7 @@ def limits_of_scores(e: Evidence) -> list[str]:
     }
     return [text for text, so in told.items() if so]
 
-
+# %% ../nbs/30d_card.ipynb #f1ff4b2d
 def limits_of_model(e: Evidence) -> list[str]:
     "What model, data and calibration do not allow."
     names, uncertain = surveys(e), [] if e.calibration is None else e.calibration.table().query("strength.isna()").index.tolist()
