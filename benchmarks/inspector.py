@@ -5,6 +5,7 @@ What the kernel does is measured, without a browser.
     OMP_NUM_THREADS=2 python benchmarks/inspector.py
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -107,4 +108,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

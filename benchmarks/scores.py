@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=2 python benchmarks/scores.py
 """
 
+import argparse
 import time
 
 import numpy as np
@@ -55,4 +56,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/simulate.py
 """
 
+import argparse
 import io
 import tempfile
 import time
@@ -63,4 +64,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -26,9 +26,10 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from galaxy_sommelier.augment import Augment, draws, normalise
 from galaxy_sommelier.backbone import open_backbone
+from galaxy_sommelier.features import BATCH
 from galaxy_sommelier.loss import tree_loss
 from galaxy_sommelier.model import GalaxyConfig, GalaxyModel
-from galaxy_sommelier.predict import BATCH, opened, predict_rows
+from galaxy_sommelier.predict import opened, predict_rows
 from galaxy_sommelier.schema import GZ2
 from galaxy_sommelier.simulate import simulate
 

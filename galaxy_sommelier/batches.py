@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from .files import BadInput
 
-# %% ../nbs/12a_batches.ipynb #eb58f724
+# %% ../nbs/12a_batches.ipynb #8b329652
 class Batches(Sampler):
     "The places of the galaxies of each batch of an epoch; of several processes, one's part."
 
@@ -31,8 +31,8 @@ class Batches(Sampler):
         self.n, self.number, self.seed, self.rank, self.world, self.parts, self.epoch = n, -(-n // size), seed, rank, world, parts, 0
         self.chances = None if chances is None else torch.as_tensor(np.asarray(chances, dtype=np.float64))
         if n // len(self) < world:
-            few = f"batches of {n // self.number} galaxies"
-            raise BadInput(f"training: {few} are too few for {world} processes and {parts} parts; take fewer")
+            few = f"batches of {n // self.number} galaxies are too few for {world * parts} pieces (processes: {world}, accumulate: {parts})"
+            raise BadInput(f"training: {few}; take fewer processes or a smaller accumulate")
 
     def __len__(self):
         return self.number * self.parts
@@ -51,7 +51,7 @@ class Batches(Sampler):
         parts = (part for batch in self.order().tensor_split(self.number) for part in batch.tensor_split(self.parts))
         return (part[self.rank :: self.world].tolist() for part in parts)
 
-# %% ../nbs/12a_batches.ipynb #796b4402
+# %% ../nbs/12a_batches.ipynb #788005e7
 def class_balance(
     labels: Sequence[str | None],  # N, from `select.label`; None: no class
 ) -> np.ndarray:  # float32 (N,), mean 1
@@ -59,8 +59,8 @@ def class_balance(
     labels = np.array([label if isinstance(label, str) else "" for label in labels])
     names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     classes = (names != "").sum()
-    weights = np.where(names == "", 1.0, (counts[names != ""].sum() / max(classes, 1)) / counts)[place]
-    return (weights / weights.mean()).astype(np.float32)
+    weights = np.where(names == "", 1.0, (counts[names != ""].sum() / max(classes, 1)) / counts)
+    return weights[place].astype(np.float32)
 
 # %% ../nbs/12a_batches.ipynb #e314a557
 class EpochLoader(DataLoader):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERBS', 'profile_option', 'run', 'runs', 'check_command', 'submit', 'demo']
 
-# %% ../nbs/33_cli.ipynb #b662dce2
+# %% ../nbs/33_cli.ipynb #f402b446
 import json
 import signal
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from . import data_verbs, model_verbs
 from .files import BadInput, new_run_folder, read_json
 from .runs import closest, describe, find_experiment, list_runs, repository, run_experiment, show_run, value_of
-from .settings import load_settings
+from .settings import check_together, load_settings
 from .slurm import list_jobs, load_profile, slurm, submit_experiment
 from .slurm import submit as submit_command
 from .verbs import main, out_option, values_options
@@ -84,7 +84,7 @@ def runs(name):
         table = table.sort_values(["when", "run"])
     click.echo(table.to_string(index=False, na_rep="-", float_format="%.4f") if len(table) else "no runs yet; start with: sommelier demo")
 
-# %% ../nbs/33_cli.ipynb #8882234e
+# %% ../nbs/33_cli.ipynb #4f639458
 def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     "Refuse a command that `sommelier` would refuse, without running it."
     verb, *rest = words
@@ -92,11 +92,18 @@ def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
         raise BadInput("an experiment is submitted by: sommelier run EXPERIMENT --slurm PROFILE")
     if verb not in main.commands:
         raise BadInput(f"{verb!r} is no verb of sommelier{closest(verb, main.commands)}")
-    given = main.commands[verb].make_context(verb, rest).params
+    command = main.commands[verb]
+    given = command.make_context(verb, rest).params
+    if given.get("part") and given["out"].suffix == ".parquet":
+        raise BadInput(f"{verb}: one file is made by one process; name a folder in --out, or leave the parts out")
     if verb == "train":
         if given["out"] is None:
             raise BadInput("train: a job that is requeued must find its run again; add --out FOLDER")
-        load_settings(given["config"], **{name: value_of(value) for name, value in given["pairs"]})
+        values = {name: value_of(value) for name, value in given["pairs"]} | ({"stage": given["stage"]} if given["stage"] else {})
+        check_together(load_settings(given["config"], **values))
+    inputs = [given[each.name] for each in command.params if isinstance(each, click.Argument)]
+    if absent := [path for path in inputs if isinstance(path, Path) and not path.exists()]:
+        raise BadInput(f"{verb}: {absent[0]} is not there; check the name")
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

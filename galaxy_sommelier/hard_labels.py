@@ -17,7 +17,7 @@ from .metrics import wilson
 from .schema import GZ2, Schema
 from .store import Store
 
-# %% ../nbs/20b_hard_labels.ipynb #638bbb41
+# %% ../nbs/20b_hard_labels.ipynb #8a61b31c
 WORDS = {  # how a question begins: its name in the tree, and the names of its answers
     "Is the galaxy simply smooth": ("smooth-or-featured", {"Smooth": "smooth", "Features": "featured-or-disk",
                                                            "Features or disk": "featured-or-disk", "Star or artifact": "artifact"}),
@@ -32,6 +32,9 @@ WORDS = {  # how a question begins: its name in the tree, and the names of its a
     "How many spiral arms": ("spiral-arm-count", {"1": "1", "2": "2", "3": "3", "4": "4", "More than 4": "more-than-4",
                                                   "Can't tell": "cant-tell"}),
     "Is there anything odd": ("something-odd", {"Yes": "yes", "No": "no"}),
+    "What are the odd features": ("odd-feature", {"Ring": "ring", "Lens or arc": "lens-or-arc", "Disturbed": "disturbed",
+                                                  "Irregular": "irregular", "Other": "other", "Merger": "merger",
+                                                  "Dust lane": "dust-lane"}),
 }
 
 

@@ -6,7 +6,7 @@
 __all__ = ['quick_scores', 'GalaxyTrainer', 'ImageTrainer', 'FeatureHead', 'FeatureTrainer', 'Progress', 'history',
            'write_history', 'HistoryFile', 'training_arguments', 'make_trainer', 'run_trainer']
 
-# %% ../nbs/12e_loop.ipynb #694a52b7
+# %% ../nbs/12e_loop.ipynb #73127b38
 import csv
 import os
 from pathlib import Path
@@ -21,8 +21,9 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from . import checkpoints
 from .augment import Augment, centre, draws, normalise
 from .batches import Batches, EpochLoader
-from .files import atomic_path, read_json
+from .files import BadInput, atomic_path, read_json
 from .loss import tree_loss
+from .model import tree_softmax
 from .schema import GZ2, Schema, kaggle_form
 from .settings import ON_IMAGES, TrainSettings
 from .votes import vote_loss
@@ -43,12 +44,12 @@ def quick_scores(
         "mean_r": float(np.mean(r)) if r else None,
     }
 
-# %% ../nbs/12e_loop.ipynb #40e7e107
+# %% ../nbs/12e_loop.ipynb #5f1132ad
 class GalaxyTrainer(checkpoints.SafeTrainer):
     """A trainer with a tree loss, batches that follow from the seed, and rates for groups of parameters."""
 
     def __init__(self, settings: TrainSettings, schema: Schema, groups: list[dict], chances: np.ndarray | None = None, **kwargs):
-        super().__init__(settings.ema, **kwargs)
+        super().__init__(settings.ema, compute_metrics=self.judge, **kwargs)
         self.settings, self.schema, self.groups, self.chances = settings, schema, groups, chances
         self.model_accepts_loss_kwargs = True  # `Trainer` then hands over the number of galaxies in a step
 
@@ -68,15 +69,30 @@ class GalaxyTrainer(checkpoints.SafeTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of a batch; while training, its share of the whole step's."""
-        output, labels, s = self.outputs(model, inputs), inputs["labels"], self.settings
-        weights = inputs["weight"] if model.training else None
-        if s.loss == "votes":
-            loss = vote_loss(output.logits.float(), output.log_strength, inputs["votes"], labels, self.schema, weights=weights)
-        else:
-            loss = tree_loss(output.logits.float(), labels, self.schema, s.mse, weights)
+        output, labels = self.outputs(model, inputs), inputs["labels"]
+        seen = {"logits": output.logits.float()}
+        if self.settings.loss == "votes":
+            seen |= {"log_strength": output.log_strength, "votes": inputs["votes"]}
+        loss = self.mean_loss(labels, inputs["weight"] if model.training else None, **seen)
         if model.training:
             loss = loss * len(labels) * self.args.world_size / num_items_in_batch
-        return (loss, {"fractions": output.fractions.float()}) if return_outputs else loss
+        return (loss, seen) if return_outputs else loss
+
+    def mean_loss(self, labels, weights, logits, log_strength=None, votes=None):
+        """The loss that the settings name, a mean over the galaxies given."""
+        if votes is not None:
+            return vote_loss(logits, log_strength, votes, labels, self.schema, weights=weights)
+        return tree_loss(logits, labels, self.schema, self.settings.mse, weights)
+
+    def judge(self, result):
+        """The loss and the scores of all validation galaxies, each counted once."""
+        parts = result.predictions if isinstance(result.predictions, tuple) else (result.predictions,)
+        labels, *seen = map(torch.from_numpy, (result.label_ids, *parts))
+        loss = float(self.mean_loss(labels, None, *seen))
+        if not np.isfinite(loss) and self.state.best_global_step is None:
+            epoch, run = round(self.state.epoch or 0), Path(self.args.output_dir).parent
+            raise BadInput(f"{run}: the loss is infinite or NaN after epoch {epoch}; take a smaller lr or head_lr, in a new folder")
+        return {"loss": loss, **quick_scores(tree_softmax(seen[0], self.schema).numpy(), result.label_ids, self.schema)}
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -192,7 +208,7 @@ def training_arguments(
         arguments._setup_devices = torch.device("cpu")  # of several processes it is called cpu:0, which `torch.load` does not know
     return arguments
 
-# %% ../nbs/12e_loop.ipynb #7401eed5
+# %% ../nbs/12e_loop.ipynb #c2fdea9b
 def make_trainer(
     kind: type[GalaxyTrainer],  # `ImageTrainer` or `FeatureTrainer`
     model: nn.Module,  # what learns
@@ -208,8 +224,7 @@ def make_trainer(
     if settings.patience:
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = kind(settings, schema, groups, chances, model=model, args=training_arguments(settings, out), callbacks=callbacks,
-                   train_dataset=data["train"], eval_dataset=data["val"],
-                   compute_metrics=lambda result: quick_scores(result.predictions, result.label_ids, schema))
+                   train_dataset=data["train"], eval_dataset=data["val"])
     trainer.remove_callback(PrinterCallback)
     return trainer
 

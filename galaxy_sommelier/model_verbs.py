@@ -74,7 +74,7 @@ def train(store, stage, backbone, out, start_from, processes, config, pairs):
         headline(score_run(run, store))
         click.echo(run)
 
-# %% ../nbs/32c_model_verbs.ipynb #ac68c8db
+# %% ../nbs/32c_model_verbs.ipynb #fc123531
 def headline(metrics: dict):
     "Print the headline numbers among `metrics`: each with its interval, the constant's, the noise floor, and how far it came between."
     for name, one in metrics.get("stores", {}).items():
@@ -82,6 +82,8 @@ def headline(metrics: dict):
         headline(one)
     if "stores" in metrics:  # the numbers of a mixture as a whole compare with nothing
         return
+    if "n" in metrics:
+        click.echo(f"{'galaxies':26s}{metrics['n']:,}")
     for name in ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy"):
         ends = ("", "_lower", "_upper", "_constant", "_floor", "_way")
         value, low, high, constant, floor, way = (metrics.get(name + end) for end in ends)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['train_words', 'listen', 'train_apart', 'in_company']
 
-# %% ../nbs/13a_processes.ipynb #e8785ce9
+# %% ../nbs/13a_processes.ipynb #4676b18c
 import io
 import os
 import subprocess
@@ -20,6 +20,7 @@ import yaml
 from .files import BadInput, Interrupted
 from .launch import torchrun_command
 from .settings import FIELDS, TrainSettings
+from .train import check_processes
 
 # %% ../nbs/13a_processes.ipynb #b63007cf
 def train_words(
@@ -35,7 +36,7 @@ def train_words(
     start = ["--from", str(start_from)] if start_from else []
     return ["train", str(store), "--out", str(out), *start, *sum(pairs, [])]
 
-# %% ../nbs/13a_processes.ipynb #f767338b
+# %% ../nbs/13a_processes.ipynb #12621dfb
 def listen(process: subprocess.Popen) -> str:  # the reason of a failure, if it gave one
     "Show what a process says, as it says it, until it ends."
     reasons = []
@@ -61,7 +62,9 @@ def train_apart(
     program = str(here) if here.exists() else which("sommelier")
     if program is None:
         raise BadInput("the command sommelier is not installed beside this Python; pip install -e . in the repository")
-    start = torchrun_command(processes) if processes > 1 or int(os.environ.get("SLURM_NNODES", 1)) > 1 else []
+    world = processes * int(os.environ.get("SLURM_NNODES", 1))
+    check_processes(settings, world)
+    start = torchrun_command(processes) if world > 1 else []
     words = [*start, program, *train_words(store, out, settings, start_from)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     reason, code = listen(process), process.returncode

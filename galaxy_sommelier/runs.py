@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'HEADLINE', 'repository', 'experiments', 'closest', 'find_experiment', 'parameters_cell', 'parameters',
-           'describe', 'value_of', 'read_config', 'merge', 'RunFailed', 'execute', 'open_experiment', 'run_experiment',
-           'status', 'list_runs', 'show_run']
+           'describe', 'value_of', 'read_config', 'joined', 'merge', 'at_least', 'RunFailed', 'execute',
+           'open_experiment', 'run_experiment', 'status', 'outcome', 'list_runs', 'show_run']
 
 # %% ../nbs/32_runs.ipynb #1d3eb21a
 import ast
@@ -117,7 +117,18 @@ def read_config(path) -> dict:  # a YAML file of `name: value` lines
         raise BadInput(f"{path}: holds a {type(values).__name__}, not `name: value` lines")
     return {name: value_of(value) if isinstance(value, str) else value for name, value in values.items()}
 
-# %% ../nbs/32_runs.ipynb #643563aa
+# %% ../nbs/32_runs.ipynb #1846fb6c
+def joined(
+    own: dict,  # what the notebook and its parameters say
+    more: dict,  # further settings
+    given_as: str = "settings",  # name of the parameter that holds them
+) -> dict:
+    "Both together; a name that is on both sides is refused."
+    if twice := [name for name in more if name in own]:
+        raise BadInput(f"parameter {given_as!r} holds {twice[0]!r}, which has a parameter of its own or is fixed here; leave it out there")
+    return own | more
+
+# %% ../nbs/32_runs.ipynb #43ca715a
 def merge(notebook, *given: dict) -> dict:
     "An experiment's defaults with the given values laid over them; unknown names and wrong types are refused."
     values = parameters(notebook)
@@ -130,7 +141,19 @@ def merge(notebook, *given: dict) -> dict:
         if default is not None and value is not None and type(value) is not type(default):
             raise BadInput(f"parameter {name!r} of {Path(notebook).stem} takes a {type(default).__name__} like {default!r}, not {value!r}")
         values[name] = value
+    joined(values, values.get("settings") or {})
     return values
+
+# %% ../nbs/32_runs.ipynb #d000a93c
+def at_least(
+    least: int,
+    **values,  # parameters: whole numbers, or lists of them
+) -> None:
+    "Refuse a parameter that holds a smaller number, or something else than a whole one."
+    for name, value in values.items():
+        for number in value if isinstance(value, list) else [value]:
+            if type(number) is not int or number < least:
+                raise BadInput(f"parameter {name!r} takes whole numbers from {least} on, not {number!r}")
 
 # %% ../nbs/32_runs.ipynb #a2ada9df
 class RunFailed(RuntimeError):
@@ -156,7 +179,7 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool):
         raise RunFailed(f"{where} failed: {error.ename}: {' '.join(error.evalue.split())}") from None
     os.replace(partial, run / "notebook.ipynb")
 
-# %% ../nbs/32_runs.ipynb #c3969056
+# %% ../nbs/32_runs.ipynb #85891da5
 def open_experiment(
     name: str,  # experiment or path of a notebook
     params: dict | None = None,  # values that go before those of `config` and the defaults
@@ -171,6 +194,8 @@ def open_experiment(
         raise BadInput(f"{notebook}: the parameters cell has no `out`, so the run has nowhere to write")
     run = Path(out or values["out"] or new_run_folder(notebook.stem, root)).resolve()
     run.mkdir(parents=True, exist_ok=True)
+    if (files := sorted(path.name for path in run.iterdir())) and "config.json" not in files:
+        raise BadInput(f"{run}: holds other files ({files[0]} and more) and no run; choose another folder")
     values["out"] = str(run)
     ours = {"experiment": notebook.stem, **values}
     if (run / "config.json").exists() and (theirs := read_json(run / "config.json")) != ours:
@@ -193,29 +218,37 @@ def run_experiment(
     execute(notebook, values, run, progress)
     return run
 
-# %% ../nbs/32_runs.ipynb #7c13bfdd
-def status(run: Path) -> str:  # "done", "failed" or "unfinished"
+# %% ../nbs/32_runs.ipynb #c00e42ae
+def status(run: Path) -> str:  # "done", "failed", "unfinished" or "damaged"
     "How a run ended, from what lies in its folder."
     if (run / "notebook.partial.ipynb").exists():
         return "unfinished"
     if (run / "notebook.ipynb").exists():
-        ended = nbformat.read(run / "notebook.ipynb", as_version=4).metadata.get("papermill", {})
+        try:
+            ended = nbformat.read(run / "notebook.ipynb", as_version=4).metadata.get("papermill", {})
+        except Exception:  # of many kinds
+            return "damaged"
         return "failed" if ended.get("exception") else "done"
     return "done" if (run / "metrics.json").exists() else "unfinished"
 
-# %% ../nbs/32_runs.ipynb #fbec3203
+# %% ../nbs/32_runs.ipynb #1fc61f35
 HEADLINE = ("kaggle_rmse", "mean_r", "smooth_featured_accuracy")
+
+
+def outcome(run: Path) -> dict:  # when, status and the headline numbers
+    "When a run was last started, how it ended, and its headline numbers where they are known."
+    try:
+        metrics, surroundings = (read_json(path) if path.exists() else {} for path in (run / "metrics.json", run / "environment.json"))
+        return {"when": surroundings.get("time"), "status": status(run), **{name: metrics.get(name) for name in HEADLINE}}
+    except (BadInput, AttributeError):  # cut off, or something else than names and values
+        return {"when": None, "status": "damaged"}
 
 
 def list_runs(root=None) -> pd.DataFrame:  # root: folder of run folders; None is data/runs
     "One row a run, oldest first: when it was last started, how it ended, its headline numbers."
     root = Path(root or data_root() / "runs")
-    rows = []
     configs = [config for deep in ("*", "*/*") for config in root.glob(f"{deep}/config.json") if config.parent.name != "model"]
-    for run in (config.parent for config in configs):
-        metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else {}
-        when = read_json(run / "environment.json")["time"] if (run / "environment.json").exists() else None
-        rows.append({"run": str(run.relative_to(root)), "when": when, "status": status(run)} | {m: metrics.get(m) for m in HEADLINE})
+    rows = [{"run": str(config.parent.relative_to(root)), **outcome(config.parent)} for config in configs]
     table = pd.DataFrame(rows, columns=["run", "when", "status", *HEADLINE])
     return table.astype(dict.fromkeys(HEADLINE, float)).sort_values(["when", "run"], ignore_index=True)
 

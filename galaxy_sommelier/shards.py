@@ -7,7 +7,7 @@ __all__ = ['ROWS', 'SUMMARY', 'Galaxies', 'store_shard', 'store_galaxies', 'tabl
            'open_galaxies', 'own_part', 'shard_facts', 'finished', 'model_key', 'predict_shards', 'together',
            'summarise', 'read_predictions', 'predictions_facts']
 
-# %% ../nbs/12f_shards.ipynb #513326a9
+# %% ../nbs/12f_shards.ipynb #0375428f
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
+from .checks import check_form
 from .features import fingerprint
-from .files import BadInput, remove, sha256_file, sha256_of, write_json
+from .files import BadInput, read_json, remove, sha256_file, sha256_of, write_json
 from .image import ImageReport
 from .model import GalaxyModel
 from .predict import Row, picture_paths, predict_rows, write_predictions
@@ -67,7 +68,7 @@ def store_galaxies(
     identity = sha256_of(facts["fingerprint"], split or "")
     return Galaxies(identity, sizes, lambda numbers: ((i, store_shard(files[i], split)) for i in numbers))
 
-# %% ../nbs/12f_shards.ipynb #f2132eec
+# %% ../nbs/12f_shards.ipynb #2edc26a5
 def table_rows(path: Path) -> Iterator[Row]:  # .csv, .csv.gz or .parquet
     """The galaxies of a table."""
     for piece in pieces(path, text=["id_str", "path"]):
@@ -79,12 +80,16 @@ def count_rows(path: Path) -> int:  # of a table as above
     """How many galaxies a table has, each once."""
     if lacking := {"id_str", "path"} - set(header(path)):
         raise BadInput(f"{path}: column {min(lacking)!r} is missing; a table names the galaxies in id_str and their pictures in path")
-    found = np.concatenate([pd.util.hash_array(pc.fill_null(piece["id_str"], "").to_numpy()) for piece in pieces(path, text=["id_str"])])
+    found = [np.empty(0, np.uint64)]
+    for piece in pieces(path, text=["id_str"]):
+        check_form(piece["id_str"].to_pandas().rename("id_str"), path)
+        found.append(pd.util.hash_array(piece["id_str"].to_numpy()))
+    found = np.concatenate(found)
     if not len(found) or len(np.unique(found)) < len(found):
         raise BadInput(f"{path}: {'a galaxy stands in it twice; keep one row a galaxy' if len(found) else 'no galaxies in it'}")
     return len(found)
 
-# %% ../nbs/12f_shards.ipynb #acc346de
+# %% ../nbs/12f_shards.ipynb #21db3a1e
 def in_shards(
     rows: Iterable[Row],  # all galaxies
     numbers: Collection[int],  # which shards are wanted
@@ -108,7 +113,7 @@ def open_galaxies(
         raise BadInput(f"{source}: --split {split} needs a store, and this is none; leave --split out")
     if source.is_dir():
         paths = picture_paths(source)
-        count, identity, rows = len(paths), sha256_of(*paths), paths.items
+        count, identity, rows = len(paths), sha256_of(*(f"{name} {path.stat().st_size}" for name, path in paths.items())), paths.items
     else:
         count, identity, rows = count_rows(source), sha256_file(source), lambda: table_rows(source)
     sizes = [min(ROWS, count - start) for start in range(0, count, ROWS)]
@@ -185,7 +190,7 @@ def predict_shards(
             write_predictions(finish[1](table) if finish else table, out / SHARD.format(i), model, **facts)
     return summarise(out, made_of, galaxies.sizes, mine, max_bad)
 
-# %% ../nbs/12f_shards.ipynb #047c1061
+# %% ../nbs/12f_shards.ipynb #9fbdc710
 SUMMARY = "_summary.json"
 
 
@@ -201,16 +206,18 @@ def summarise(out: Path, made_of: dict, sizes: list[int], mine: Collection[int],
     if odd := [i for i in done if i >= len(sizes) or done[i]["ok"] + len(done[i]["bad"]) != sizes[i]]:
         raise BadInput(f"{out / SHARD.format(odd[0])}: does not hold the galaxies of the input; remove it and predict again")
     report, missing = together(done[i] for i in mine), sorted(set(range(len(sizes))) - set(done))
-    if missing:
-        report.check(max_bad)
-    else:
-        whole = together(done.values()).check(max_bad)
+    whole = report if missing else together(done.values())
+    try:
+        whole.check(max_bad)
+    except BadInput as error:
+        raise BadInput(f"{error}; after mending, remove the shards that name these files, or predict into a new folder") from None
+    if not missing:
         write_json(out / SUMMARY, {"galaxies": whole.ok, "shards": len(sizes), "made_of": made_of, "images": whole.to_dict()})
         for left in out.glob(".partial-*-shard-*"):
             remove(left)
     return report.to_dict() | {"missing": missing}
 
-# %% ../nbs/12f_shards.ipynb #983ee031
+# %% ../nbs/12f_shards.ipynb #de7ba61d
 def read_predictions(
     path: str | Path,  # a Parquet file or a folder of shards
 ) -> pd.DataFrame:
@@ -218,9 +225,12 @@ def read_predictions(
     if Path(path).is_dir() and not (Path(path) / SUMMARY).exists():
         raise BadInput(f"{path}: no finished predictions (it has no {SUMMARY}); run the same `sommelier predict` again to finish them")
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: no Parquet file that can be read ({type(error).__name__}); write one with `sommelier predict`") from error
+    if Path(path).is_dir() and len(table) != (whole := read_json(Path(path) / SUMMARY)["galaxies"]):
+        raise BadInput(f"{path}: holds {len(table):,} of {whole:,} galaxies; run the same `sommelier predict` again")
+    return table
 
 
 def predictions_facts(

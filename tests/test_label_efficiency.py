@@ -2,7 +2,8 @@
 import pandas as pd
 import pytest
 
-from galaxy_sommelier.runs import find_experiment, merge, read_config, repository, run_experiment
+from galaxy_sommelier.files import BadInput
+from galaxy_sommelier.runs import execute, find_experiment, merge, read_config, repository, run_experiment
 from galaxy_sommelier.train import FIT
 
 SMALL = {"simulated": 70, "sizes": [20], "methods": ["head", "lora"], "image_size": 32, "epochs": 1, "resamples": 50}
@@ -14,6 +15,9 @@ def test_all_methods_stand_beside_the_constant(tmp_path):
     assert table.groupby("method", sort=False).size().to_dict() == {"constant": 2, "head": 2, "lora": 2}
     assert (table.lower <= table.score).all() and (table.score <= table.upper).all() and (table.lower < table.upper).all()
     assert (run / "figures" / "label_efficiency.png").exists() and not list(run.rglob("checkpoints"))
+    notebook = find_experiment("label_efficiency")
+    with pytest.raises(BadInput, match="head-20: holds another run .epochs 1, not 2"):  # as in Jupyter: nobody has looked at config.json
+        execute(notebook, merge(notebook, SMALL, {"epochs": 2, "out": str(run)}), run, False)
 
 
 @pytest.mark.parametrize("values", [{}, "kaggle_label_efficiency.yaml"], ids=["as it stands", "kaggle"])

@@ -65,6 +65,29 @@ def test_a_folder_holds_one_run(nap, tmp_path):
     assert read_json(tmp_path / "one" / "config.json")["seconds"] == 0
 
 
+def test_a_folder_with_other_files_is_refused(nap, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").write_text("{}")
+    refused = sommelier("run", nap, "--out", tmp_path / "store")
+    assert refused.returncode == 2 and "holds other files (store.json and more) and no run" in refused.stderr
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["store.json"]
+
+
+@pytest.mark.parametrize("name", ["finetune", "label_efficiency", "backbones", "head"])
+def test_settings_cannot_contradict_a_parameter(name):
+    with pytest.raises(BadInput, match="'settings' holds 'epochs'"):
+        merge(experiments()[name], {"settings": {"epochs": 3}})
+
+
+def test_a_damaged_run_does_not_hide_the_others(tmp_path):
+    files = {"a": ("metrics.json", "{}"), "b": ("metrics.json", '{"kag'), "c": ("environment.json", ""), "d": ("notebook.ipynb", "{")}
+    for name, (file, text) in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / file).write_text(text)
+    assert list_runs(tmp_path).set_index("run").status.to_dict() == {"a": "done", "b": "damaged", "c": "damaged", "d": "damaged"}
+
+
 def test_a_failing_cell_gives_1_and_keeps_the_notebook(nap, tmp_path):
     done = sommelier("run", nap, "--out", tmp_path / "one", "-p", "fail", "yes!")
     assert done.returncode == 1

@@ -195,7 +195,7 @@ def test_cancelled_it_is_unfinished_and_can_be_submitted_again(nap, tmp_path):
 
 def test_what_does_not_listen_is_requeued_when_the_warning_is_nearly_over(nap, tmp_path):
     run = tmp_path / "one"
-    job = submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-s", "warning", "2", "-p", "seconds", "300", "--out", run)
+    job = submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-s", "warning", "10", "-p", "seconds", "300", "--out", run)
     wait_for((run / "metrics.json").exists)
     subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
     assert wait_end(job) == ["COMPLETED"] and status(run) == "done"
@@ -325,6 +325,7 @@ def test_the_processes_of_two_nodes_find_each_other(tmp_path):
     (("-p", "second", "1"), "did you mean 'seconds'"),
     (("-p", "seconds", "long"), "takes a float"),
     (("-s", "acount", "m1"), "did you mean 'account'"),
+    (("-s", "warning", "9"), "warning is 9 s, too short"),
     (("-s", "partition", "nowhere"), "sbatch refused"),
     (("-s", "time", "soon"), "sbatch refused"),
 ])
@@ -339,3 +340,35 @@ def test_without_sbatch_nothing_is_left_behind(nap, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
     assert code == 2 and "there is no Slurm here" in said and len(said.splitlines()) == 1 and not (tmp_path / "one").exists()
+
+
+def test_a_slurm_that_does_not_answer_is_not_taken_for_one_without_jobs(nap, tmp_path, monkeypatch):
+    monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
+    words = ("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "300", "--out", tmp_path / "runs" / "nap-1")
+    job = submitted(*words)
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\necho Socket timed out >&2; exit 1\n")
+    squeue.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{squeue.parent}:{os.environ['PATH']}")
+        code, said = sommelier(*words)
+        table = sommelier("runs")[1]
+    assert code == 2 and "squeue refused: Socket timed out" in said and len(said.splitlines()) == 1
+    assert job in table and "unknown" in table and "KILLED" not in table
+    subprocess.run(["scancel", job], check=True)
+    assert wait_end(job) == ["CANCELLED"]
+
+
+def test_a_job_that_may_be_there_keeps_its_folder(nap, tmp_path, monkeypatch):
+    run = subprocess.run
+
+    def slow(command, **options):
+        if "--parsable" in command:
+            raise subprocess.TimeoutExpired(command, 60)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
+    assert code == 2 and "did not answer within 60 s; look with `squeue --me`" in said and len(said.splitlines()) == 1
+    assert (tmp_path / "one" / "job.sh").exists() and not (tmp_path / "one" / "slurm.json").exists()

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -111,6 +113,36 @@ def test_killed_while_it_predicts_it_does_not_train_again(sky, tmp_path, monkeyp
     monkeypatch.setattr("transformers.Trainer.train", lambda *args, **kwargs: pytest.fail("trained again"))
     run = train(sky, tmp_path / "run", settings)
     assert read_json(run / "metrics.json")["split"] == "test"
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_damaged_checkpoint_is_left_out(sky, tmp_path, monkeypatch):
+    undisturbed = train(sky, tmp_path / "undisturbed", make_settings(**SMALL))
+    steps = int(pd.read_csv(undisturbed / "history.csv").step[0])
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, steps + 1)
+        train(sky, tmp_path / "asked", make_settings(**SMALL))
+    shutil.copytree(tmp_path / "asked/checkpoints" / f"checkpoint-{steps}", tmp_path / "asked/checkpoints/checkpoint-old")
+    names = read_json(tmp_path / f"asked/checkpoints/checkpoint-{steps + 1}/complete.json")["files"]
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= set(names)
+    cut = [("model.safetensors", halve), ("trainer_state.json", empty), ("complete.json", halve)]
+    for name, damage in [*((name, Path.unlink) for name in names), *cut]:
+        checkpoints_of = shutil.copytree(tmp_path / "asked/checkpoints", tmp_path / "damaged", dirs_exist_ok=True)
+        damage(checkpoints_of / f"checkpoint-{steps + 1}" / name)
+        with pytest.warns(UserWarning, match=f"checkpoint-{steps + 1}: this checkpoint is left out"):
+            assert checkpoints.last_checkpoint(checkpoints_of).name == f"checkpoint-{steps}", name
+    halve(tmp_path / f"asked/checkpoints/checkpoint-{steps + 1}/optimizer.pt")
+    with pytest.warns(UserWarning, match="left out"):
+        train(sky, tmp_path / "asked", make_settings(**SMALL))
+    for name in ("model/model.safetensors", "predictions.parquet", "history.csv"):
+        assert sha256_file(tmp_path / "asked" / name) == sha256_file(undisturbed / name), name
 
 
 FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, -1))\n"

@@ -61,12 +61,13 @@ def run(sky, out, settings, processes=1, moment=0):
     return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.parametrize("more", [{}, {"stage": "lora", "ema": 0.9}, {"accumulate": 3, "balance": "sample"}])
+@pytest.mark.parametrize("more", [{}, {"stage": "lora", "ema": 0.9, "loss": "votes"}, {"accumulate": 3, "balance": "sample"}])
 def test_two_processes_take_the_steps_of_one(sky, tmp_path, more):
     one, two = (run(sky, tmp_path / f"of{n}", STILL | more, processes=n) for n in (1, 2))
     assert one.returncode == two.returncode == 0, one.stderr + two.stderr
     rows = [pd.read_csv(tmp_path / f"of{n}" / "history.csv") for n in (1, 2)]
     np.testing.assert_allclose(rows[1].train_loss, rows[0].train_loss, rtol=1e-5)
+    np.testing.assert_allclose(rows[1].val_loss, rows[0].val_loss, rtol=1e-5)
     np.testing.assert_allclose(rows[1].val_kaggle_rmse, rows[0].val_kaggle_rmse, atol=1e-5)
     tables = [pd.read_parquet(tmp_path / f"of{n}" / "predictions.parquet").select_dtypes("number") for n in (1, 2)]
     np.testing.assert_allclose(tables[1], tables[0], atol=1e-4)
