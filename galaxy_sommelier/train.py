@@ -82,8 +82,8 @@ def fit_head(
     groups = [{"params": list(head.parameters()), "lr": settings.head_lr, "weight_decay": settings.weight_decay}]
     return run_trainer(make_trainer(FeatureTrainer, head, groups, data, store.schema, settings, out), out)
 
-# %% ../nbs/13_train.ipynb #2ec63855
-PENALTIES = (1.0, 1e-1, 1e-2, 1e-3)  # weights of the sum of the squared weights
+# %% ../nbs/13_train.ipynb #a2fd36b5
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)  # weights of the sum of the squared weights
 STEPS = 1000  # at most, for each penalty
 
 
