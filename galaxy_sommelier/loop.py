@@ -131,9 +131,10 @@ class FeatureTrainer(GalaxyTrainer):
         view = torch.randint(values.shape[1], (len(values),), device=values.device) if model.training else 0
         return model(values[torch.arange(len(values), device=values.device), view])
 
-# %% ../nbs/12e_loop.ipynb #3707fdaf
+# %% ../nbs/12e_loop.ipynb #d9be00e8
 class Progress(TrainerCallback):
     """A bar over the steps, with the last validation score."""
+    bar = tqdm(disable=True)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", mininterval=2,
@@ -144,9 +145,6 @@ class Progress(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
         self.bar.set_postfix(epoch=round(state.epoch), rmse=f"{metrics['eval_kaggle_rmse']:.4f}")
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.bar.close()
 
 # %% ../nbs/12e_loop.ipynb #c2bb0a53
 def history(
@@ -228,7 +226,7 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     return trainer
 
-# %% ../nbs/12e_loop.ipynb #b26fba0b
+# %% ../nbs/12e_loop.ipynb #ee4c042c
 def run_trainer(
     trainer: GalaxyTrainer,
     out: Path,  # the run folder
@@ -243,6 +241,7 @@ def run_trainer(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             stop.restore()
+            trainer.pop_callback(Progress).bar.close()  # also after an error, so that its line stands alone
         with first():
             checkpoint = checkpoints.last_checkpoint(folder)
     state = read_json(checkpoint / "trainer_state.json")
