@@ -49,14 +49,14 @@ def images_per_second(
     timer = Timer("model(images)", globals={"model": model.eval(), "images": images}, num_threads=torch.get_num_threads())
     return batch_size / timer.blocked_autorange(min_run_time=seconds).median
 
-# %% ../nbs/20a_backbones.ipynb #931f54c5
+# %% ../nbs/20a_backbones.ipynb #668047cb
 def trainable_parameters(
     model: GalaxyModel,  # gets corrections if the stage is "lora"
     settings: TrainSettings,  # for its stage
 ) -> int:
     "How many numbers a stage changes."
     if settings.stage == "lora": add_lora(model, settings.lora_rank)
-    part = model if settings.stage in ("lora", "full") else model.head
+    part = model if settings.stage in ("lora", "full") else model.head[-1] if settings.stage == "probe" else model.head
     return sum(p.numel() for p in part.parameters() if p.requires_grad)
 
 # %% ../nbs/20a_backbones.ipynb #67c11f53
