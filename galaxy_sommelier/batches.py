@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from .files import BadInput
 
-# %% ../nbs/12a_batches.ipynb #8b329652
+# %% ../nbs/12a_batches.ipynb #d4211787
 class Batches(Sampler):
     "The places of the galaxies of each batch of an epoch; of several processes, one's part."
 
@@ -31,8 +31,8 @@ class Batches(Sampler):
         self.n, self.number, self.seed, self.rank, self.world, self.parts, self.epoch = n, -(-n // size), seed, rank, world, parts, 0
         self.chances = None if chances is None else torch.as_tensor(np.asarray(chances, dtype=np.float64))
         if n // len(self) < world:
-            few = f"batches of {n // self.number} galaxies are too few for {world * parts} pieces (processes: {world}, accumulate: {parts})"
-            raise BadInput(f"training: {few}; take fewer processes or a smaller accumulate")
+            raise BadInput(f"training: batches of {n // self.number} galaxies are too few for {world * parts} pieces "
+                           f"(processes: {world}, accumulate: {parts}); take fewer processes or a smaller accumulate")
 
     def __len__(self):
         return self.number * self.parts

@@ -84,7 +84,7 @@ def runs(name):
         table = table.sort_values(["when", "run"])
     click.echo(table.to_string(index=False, na_rep="-", float_format="%.4f") if len(table) else "no runs yet; start with: sommelier demo")
 
-# %% ../nbs/33_cli.ipynb #4f639458
+# %% ../nbs/33_cli.ipynb #6d3345f0
 def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     "Refuse a command that `sommelier` would refuse, without running it."
     verb, *rest = words
@@ -105,7 +105,7 @@ def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     if absent := [path for path in inputs if isinstance(path, Path) and not path.exists()]:
         raise BadInput(f"{verb}: {absent[0]} is not there; check the name")
 
-
+# %% ../nbs/33_cli.ipynb #e0a27aa4
 @main.command(context_settings={"allow_interspersed_args": False})
 @click.argument("profile")
 @click.argument("words", nargs=-1, required=True, metavar="VERB ...", type=click.UNPROCESSED)

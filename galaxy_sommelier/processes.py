@@ -36,7 +36,7 @@ def train_words(
     start = ["--from", str(start_from)] if start_from else []
     return ["train", str(store), "--out", str(out), *start, *sum(pairs, [])]
 
-# %% ../nbs/13a_processes.ipynb #12621dfb
+# %% ../nbs/13a_processes.ipynb #bda8be52
 def listen(process: subprocess.Popen) -> str:  # the reason of a failure, if it gave one
     "Show what a process says, as it says it, until it ends."
     reasons = []
@@ -49,7 +49,7 @@ def listen(process: subprocess.Popen) -> str:  # the reason of a failure, if it 
         reasons.append(f"the training was killed by signal {-process.returncode}; start it again: it goes on")
     return next((reason for reason in reasons if "killed by signal" in reason), [*reasons, "the training gave no reason"][0])
 
-
+# %% ../nbs/13a_processes.ipynb #0a4a7e86
 def train_apart(
     store: str | Path,
     out: str | Path,  # the run folder

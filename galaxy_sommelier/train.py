@@ -155,7 +155,7 @@ def fit_images(
         merge_lora(model)
     return rows
 
-# %% ../nbs/13_train.ipynb #f61bdd75
+# %% ../nbs/13_train.ipynb #4fab15af
 def shape(model: GalaxyModel) -> dict[str, str]:
     """What decides whether the weights of one model fit another, in words."""
     facts, config = backbone_facts(model.backbone), model.config
@@ -164,7 +164,7 @@ def shape(model: GalaxyModel) -> dict[str, str]:
     return {"question tree": tree, "backbone": backbone, "head": config.head, "pool": config.pool, "blocks": str(list(config.blocks)),
             "loss": "votes" if config.votes else "fractions"}
 
-
+# %% ../nbs/13_train.ipynb #80fc6667
 def make_model(
     store: Store,  # whose questions the model answers
     settings: TrainSettings,
@@ -233,7 +233,7 @@ def check_splits(
         raise BadInput(f"{store.path}: no galaxy is in the splits 'test' and 'val'; prepare the store with one of them")
     return "test" if counts["test"] else "val"
 
-# %% ../nbs/13_train.ipynb #da5e2a70
+# %% ../nbs/13_train.ipynb #8ca0e5e7
 def predict_split(
     model: GalaxyModel,
     store: Store,
@@ -247,7 +247,7 @@ def predict_split(
     features = encode_split(model, store, split, settings.precision, views=settings.views if settings.tta else 1).features
     return prediction_table([store.ids[i] for i in indices], predict_features(model, features), model)
 
-
+# %% ../nbs/13_train.ipynb #34602488
 def write_split(
     out: Path,  # the run folder, with `model/`
     store: Store,
