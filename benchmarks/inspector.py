@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from galaxy_sommelier.album import Album
-from galaxy_sommelier.image import decode, encode, resize
-from galaxy_sommelier.inspect import Inspection, inspection_table
-from galaxy_sommelier.inspector import Inspector
-from galaxy_sommelier.map import plane
-from galaxy_sommelier.queue import ask, neighbours
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.select import label
-from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.catalog.classes import label
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.images.pixels import decode, encode, resize
+from galaxy_sommelier.images.simulation import simulate
+from galaxy_sommelier.inspector.app import Inspector
+from galaxy_sommelier.inspector.pictures import Album
+from galaxy_sommelier.inspector.scatter import plane
+from galaxy_sommelier.inspector.state import Inspection, inspection_table
+from galaxy_sommelier.inspector.suggest import ask, neighbours
 
 GALAXIES, PICTURES, DIMENSIONS, TURNS = 240_000, 200, 384, 500
 
@@ -47,9 +47,13 @@ def sky(folder):
     galaxies["id_str"] = [f"sim-{i:06d}" for i in range(GALAXIES)]
     said = galaxies[["id_str"]].copy()
     for part in GZ2.slices.values():
-        values = galaxies[GZ2.columns[part]].fillna(0.3).to_numpy(np.float32) + rng.gamma(0.5, 0.2, (GALAXIES, part.stop - part.start))
+        values = galaxies[GZ2.columns[part]].fillna(0.3).to_numpy(np.float32) + rng.gamma(
+            0.5, 0.2, (GALAXIES, part.stop - part.start)
+        )
         said[GZ2.columns[part]] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
-    ends = {f"{answer}_{end}": said[f"{answer}_fraction"] for answer in GZ2.answers for end in ("lower", "upper")}
+    ends = {
+        f"{answer}_{end}": said[f"{answer}_fraction"] for answer in GZ2.answers for end in ("lower", "upper")
+    }
     named = label(said)[["label", "confidence"]]  # as `sommelier predict` writes them
     pd.concat([said, named, pd.DataFrame(ends)], axis=1).to_parquet(folder / "said.parquet")
     galaxies.to_parquet(folder / "galaxies.parquet")
@@ -71,20 +75,37 @@ def main():
     packed, rows, made = sky(folder), [], {}
 
     def read(_):
-        made["tables"] = pd.read_parquet(folder / "galaxies.parquet"), pd.read_parquet(folder / "said.parquet")
+        made["tables"] = (
+            pd.read_parquet(folder / "galaxies.parquet"),
+            pd.read_parquet(folder / "said.parquet"),
+        )
 
     def open_page(_):
         state = Inspection(inspection_table(*made["tables"]), folder / "labels.csv")
         made["view"] = Inspector(state, Album(state.table, packed, list(state.table.id_str)))
 
-    rows += [("read both tables from disk", seconds(read), None), ("from then to the first page", seconds(open_page), 2)]
+    rows += [
+        ("read both tables from disk", seconds(read), None),
+        ("from then to the first page", seconds(open_page), 2),
+    ]
     view = made["view"]
     state = view.state
-    queries = ["confidence > 0.6", "bar_yes_fraction > 0.5 and label == 'spiral'", "smooth-or-featured_smooth_predicted < 0.3", "",
-               "uncertainty > 0.5"]
+    queries = [
+        "confidence > 0.6",
+        "bar_yes_fraction > 0.5 and label == 'spiral'",
+        "smooth-or-featured_smooth_predicted < 0.3",
+        "",
+        "uncertainty > 0.5",
+    ]
     rows.append(("a query", seconds(lambda i: setattr(state, "query", queries[i]), 5), 0.3))
     state.query = ""
-    rows.append(("order by a column", seconds(lambda i: setattr(state, "order", ("error", "confidence", "disagreement")[i]), 3), 0.3))
+    rows.append(
+        (
+            "order by a column",
+            seconds(lambda i: setattr(state, "order", ("error", "confidence", "disagreement")[i]), 3),
+            0.3,
+        )
+    )
     rows.append(("a page turn, pictures new", seconds(lambda i: state.turn(1), 20), 0.3))
     rows.append(("a page turn, pictures seen", seconds(lambda i: state.turn(-1), 15), 0.3))
     rows.append(("next galaxy", seconds(lambda i: setattr(state, "cursor", state.cursor + 1), 15), 0.3))
@@ -102,11 +123,21 @@ def main():
     state.embeddings = embeddings
     rows.append(("a queue of 50", seconds(lambda _: ask(state, 50)), None))
     flat = [(what, *took, bar) for what, took, bar in rows]
-    print(pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "bar"]).round(3).to_string(index=False, na_rep="-"))
-    turns = {"after 100 turns": memory[0], f"after {TURNS + 100} turns": memory[-1], "largest between": max(memory)}
+    print(
+        pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "bar"])
+        .round(3)
+        .to_string(index=False, na_rep="-")
+    )
+    turns = {
+        "after 100 turns": memory[0],
+        f"after {TURNS + 100} turns": memory[-1],
+        "largest between": max(memory),
+    }
     print(pd.Series(turns, name="memory, MB").round(0).to_string())
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     main()

@@ -1,6 +1,6 @@
 """Ten thousand pictures against ten thousand copies that were cut, resized and compressed again: time, recall and false pairs.
 
-    python benchmarks/leaks.py [N]
+python benchmarks/leaks.py [N]
 """
 
 import argparse
@@ -12,9 +12,9 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from galaxy_sommelier.image import encode
-from galaxy_sommelier.leaks import check_leaks
-from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.data.leaks import check_leaks
+from galaxy_sommelier.images.pixels import encode
+from galaxy_sommelier.images.simulation import simulate
 
 GOAL = 120  # seconds on two cores
 
@@ -29,7 +29,9 @@ def copied(pixels, rng):
     side = round(len(pixels) * rng.uniform(0.95, 0.97))
     top, left = rng.integers(0, len(pixels) - side + 1, 2)
     size = round(len(pixels) * rng.uniform(0.9, 1.1))
-    picture = Image.fromarray(pixels[top : top + side, left : left + side]).resize((size, size), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(pixels[top : top + side, left : left + side]).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
     picture.save(buffer := io.BytesIO(), "JPEG", quality=60)
     return buffer.getvalue()
 
@@ -45,14 +47,21 @@ def main(n):
     began = time.perf_counter()
     found = check_leaks(table.assign(jpeg=copies[:n]), table.assign(jpeg=ours[:n]))
     seconds, recall = time.perf_counter() - began, (found.id_a == found.id_b).sum() / n
-    a, b = (found[name].str.removeprefix("sim-").astype(int) // 8 for name in ("id_a", "id_b"))  # eight views of a galaxy may be alike
-    rows = [("seconds", seconds, GOAL, seconds / GOAL), ("recall", recall, 0.99, recall / 0.99),
-            ("pairs of different galaxies", (a != b).sum(), 0, np.nan)]
+    a, b = (
+        found[name].str.removeprefix("sim-").astype(int) // 8 for name in ("id_a", "id_b")
+    )  # eight views of a galaxy may be alike
+    rows = [
+        ("seconds", seconds, GOAL, seconds / GOAL),
+        ("recall", recall, 0.99, recall / 0.99),
+        ("pairs of different galaxies", (a != b).sum(), 0, np.nan),
+    ]
     table = pd.DataFrame(rows, columns=[f"{n} x {n} pictures", "measured", "goal", "ratio"])
     print(table.round(3).to_string(index=False, na_rep=""))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("n", nargs="?", type=int, default=10_000, help="pictures of each (10000)")
     main(parser.parse_args().n)

@@ -28,7 +28,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import inspector as bench, numpy as np
 bench.GALAXIES = {{galaxies}}
 from pathlib import Path
-from galaxy_sommelier.inspector import inspector
+from galaxy_sommelier.inspector.app import inspector
 packed, here = bench.sky(Path(".")), Path(".")
 rng = np.random.default_rng(0)
 middles = rng.normal(0, 3, (8, 16))
@@ -96,7 +96,9 @@ def measure(page, chosen):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--galaxies", type=int, default=240_000, help="points (240000)")
     parser.add_argument("--seconds", type=float, default=8, help="how long each gesture is repeated (8)")
     parser.add_argument("--shots", help="folder for pictures of it")
@@ -113,7 +115,9 @@ def main():
         finally:
             lab.close()
     table = pd.DataFrame(rows, columns=["while", "pictures/s", "95 % within ms", "longest ms"])
-    print(f"{chosen.galaxies:,} points\n{table.round(1).to_string(index=False)}\nlasso to gallery: {lasso:.2f} s")
+    print(
+        f"{chosen.galaxies:,} points\n{table.round(1).to_string(index=False)}\nlasso to gallery: {lasso:.2f} s"
+    )
 
 
 if __name__ == "__main__":

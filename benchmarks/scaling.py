@@ -18,15 +18,15 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from galaxy_sommelier.model import build_model
-from galaxy_sommelier.simulate import simulate
-from galaxy_sommelier.store import write_store
+from galaxy_sommelier.data.store import write_store
+from galaxy_sommelier.images.simulation import simulate
+from galaxy_sommelier.models.model import build_model
 
 DIFFERENT, SIDE = 200, 64  # simulated pictures, which are repeated; their side in pixels
 MEASURE = """
 import json, re, sys, time
-from galaxy_sommelier.model import load_model
-from galaxy_sommelier.shards import predict_shards
+from galaxy_sommelier.models.model import load_model
+from galaxy_sommelier.models.shards import predict_shards
 model, store, out = sys.argv[1:]
 network = load_model(model)
 began, clock = time.process_time(), time.perf_counter()
@@ -63,19 +63,33 @@ def measure(number, scratch):
     write_store(table, scratch / f"store-{number}", images=Repeated(pictures, number))
     paths = [scratch / "model", scratch / f"store-{number}", scratch / f"out-{number}"]
     command = [sys.executable, "-c", MEASURE, *map(str, paths)]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True, text=True
+    )
     good, took, waited, peak = json.loads(done.stdout)
     assert good == number == len(pd.read_parquet(paths[2], columns=["id_str"]))
     return number, took, 1000 * took / number, waited, peak, *map(megabytes, paths[1:])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("galaxies", nargs="*", type=int, default=[1000, 10_000, 100_000], help="how many (1000 10000 100000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "galaxies", nargs="*", type=int, default=[1000, 10_000, 100_000], help="how many (1000 10000 100000)"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         build_model("tiny", image_size=32).save_pretrained(Path(scratch) / "model")
         rows = [measure(number, Path(scratch)) for number in tqdm(parser.parse_args().galaxies, "sizes")]
-    columns = ["galaxies", "CPU seconds", "CPU seconds per 1000", "seconds", "largest memory, MiB", "store, MB", "predictions, MB"]
+    columns = [
+        "galaxies",
+        "CPU seconds",
+        "CPU seconds per 1000",
+        "seconds",
+        "largest memory, MiB",
+        "store, MB",
+        "predictions, MB",
+    ]
     print(pd.DataFrame(rows, columns=columns).to_string(index=False, float_format="{:.1f}".format))
 
 

@@ -1,6 +1,6 @@
 """Intervals of 24,000 galaxies by 37 answers from 1,000 resamples, and the noise floor: seconds of CPU, beside plain loops.
 
-    OMP_NUM_THREADS=2 python benchmarks/scores.py
+OMP_NUM_THREADS=2 python benchmarks/scores.py
 """
 
 import argparse
@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pandas as pd
 
-from galaxy_sommelier.floor import answer_ways, noise_parts
-from galaxy_sommelier.metrics import intervals, moments, people, reached, summarise, training_mean
-from galaxy_sommelier.simulate import sample_truth, true_fractions, vote
+from galaxy_sommelier.evaluation.metrics import intervals, moments, people, reached, summarise, training_mean
+from galaxy_sommelier.evaluation.noise_floor import answer_ways, noise_parts
+from galaxy_sommelier.images.painting import sample_truth
+from galaxy_sommelier.images.simulation import true_fractions, vote
 
 GALAXIES, RESAMPLES, GOAL = 24_000, 1_000, 20  # seconds
 
@@ -32,7 +33,12 @@ def loop(pred, true, mask, resamples):
             known = np.isfinite(y[:, j])
             a, b = x[known, j], y[known, j]
             error = a - b
-            np.abs(error).mean(), np.sqrt((error**2).mean()), np.corrcoef(a, b)[0, 1], 1 - (error**2).sum() / ((b - b.mean()) ** 2).sum()
+            (
+                np.abs(error).mean(),
+                np.sqrt((error**2).mean()),
+                np.corrcoef(a, b)[0, 1],
+                1 - (error**2).sum() / ((b - b.mean()) ** 2).sum(),
+            )
 
 
 def main():
@@ -52,9 +58,15 @@ def main():
         ("noise floor of every answer", floor, np.nan, ""),
         ("all three", ours + ways + floor, GOAL / (ours + ways + floor), f"goal of {GOAL} seconds"),
     ]
-    print(pd.DataFrame(rows, columns=["what", "CPU seconds", "times faster", "than"]).round(1).to_string(index=False))
+    print(
+        pd.DataFrame(rows, columns=["what", "CPU seconds", "times faster", "than"])
+        .round(1)
+        .to_string(index=False)
+    )
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     main()

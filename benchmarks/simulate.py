@@ -1,6 +1,6 @@
 """How fast galaxies are painted (on all cores), decoded and read (on one): one table, as ratios to a yardstick.
 
-    OMP_NUM_THREADS=1 python benchmarks/simulate.py
+OMP_NUM_THREADS=1 python benchmarks/simulate.py
 """
 
 import argparse
@@ -15,9 +15,10 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from galaxy_sommelier.image import decode, resize
-from galaxy_sommelier.simulate import render, sample_truth, simulate
-from galaxy_sommelier.store import GalaxyDataset, Store, simulated_store
+from galaxy_sommelier.data.store import GalaxyDataset, Store, simulated_store
+from galaxy_sommelier.images.painting import sample_truth
+from galaxy_sommelier.images.pixels import decode, resize
+from galaxy_sommelier.images.simulation import render, simulate
 
 GOAL = 200  # galaxies a second at 128 px
 
@@ -46,7 +47,9 @@ def main():
     torch.set_num_threads(1)
     truth = sample_truth(160)
     images = simulate(40, size=424)[1]
-    files = [simplejpeg.encode_jpeg(image, quality=90, colorsubsampling="420") for image in images]  # as image servers do
+    files = [
+        simplejpeg.encode_jpeg(image, quality=90, colorsubsampling="420") for image in images
+    ]  # as image servers do
     pillow, ours = paces([lambda: with_pillow(files, 224), lambda: with_ours(files, 224)], len(files))
     painted = paces([lambda: render(truth)], len(truth), clock=time.perf_counter)[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +59,12 @@ def main():
         rows = [
             ("render galaxies at 128 px, all cores", painted, GOAL, "goal"),
             ("decode 424 px JPEG, resize to 224, one core", ours, pillow, "Pillow, bicubic"),
-            ("read 128 px from a store at random, one core", paces([lambda: data.__getitems__(order)], len(order))[0], 1000, "goal"),
+            (
+                "read 128 px from a store at random, one core",
+                paces([lambda: data.__getitems__(order)], len(order))[0],
+                1000,
+                "goal",
+            ),
         ]
     table = pd.DataFrame(rows, columns=["what", "per second", "yardstick per second", "yardstick"])
     table.insert(3, "ratio", table["per second"] / table["yardstick per second"])
@@ -64,5 +72,7 @@ def main():
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     main()

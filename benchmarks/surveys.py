@@ -1,6 +1,6 @@
 """A million places against a million: seconds, and whether the pairs are right.
 
-    OMP_NUM_THREADS=1 python benchmarks/surveys.py [N]
+OMP_NUM_THREADS=1 python benchmarks/surveys.py [N]
 """
 
 import argparse
@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from galaxy_sommelier.match import match, split_together
+from galaxy_sommelier.data.crossmatch import match, split_together
 
 GOAL = 60  # seconds for a million
 
@@ -17,7 +17,9 @@ GOAL = 60  # seconds for a million
 def sky(n, seed):
     """Places that are even over a sixth of the sphere, as in SDSS and DECaLS."""
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({"ra": rng.uniform(110, 260, n), "dec": np.degrees(np.arcsin(rng.uniform(-0.05, 0.85, n)))})
+    return pd.DataFrame(
+        {"ra": rng.uniform(110, 260, n), "dec": np.degrees(np.arcsin(rng.uniform(-0.05, 0.85, n)))}
+    )
 
 
 def seen(places, name, seed):
@@ -36,12 +38,24 @@ def main(n):
     divided = time.perf_counter() - began
     right = pairs.id_a.str[2:] == pairs.id_b.str[2:]
     straddle = (sides[pairs.id_a].to_numpy() != sides[pairs.id_b].to_numpy()).sum()
-    rows = [("seconds to match", matched, GOAL), ("seconds to split both", divided, np.nan), ("pairs", len(pairs), n - n // 2),
-            ("of them right", right.sum(), np.nan), ("ambiguous", pairs.ambiguous.sum(), np.nan), ("pairs on two sides", straddle, 0)]
-    print(pd.DataFrame(rows, columns=[f"{n} x {n} places", "measured", "goal"]).round(2).to_string(index=False, na_rep=""))
+    rows = [
+        ("seconds to match", matched, GOAL),
+        ("seconds to split both", divided, np.nan),
+        ("pairs", len(pairs), n - n // 2),
+        ("of them right", right.sum(), np.nan),
+        ("ambiguous", pairs.ambiguous.sum(), np.nan),
+        ("pairs on two sides", straddle, 0),
+    ]
+    print(
+        pd.DataFrame(rows, columns=[f"{n} x {n} places", "measured", "goal"])
+        .round(2)
+        .to_string(index=False, na_rep="")
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("n", nargs="?", type=int, default=1_000_000, help="places of each (1000000)")
     main(parser.parse_args().n)

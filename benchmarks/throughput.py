@@ -24,20 +24,32 @@ from tqdm.auto import tqdm
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
-from galaxy_sommelier.augment import Augment, draws, normalise
-from galaxy_sommelier.backbone import open_backbone
-from galaxy_sommelier.features import BATCH
-from galaxy_sommelier.loss import tree_loss
-from galaxy_sommelier.model import GalaxyConfig, GalaxyModel
-from galaxy_sommelier.predict import opened, predict_rows
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.data.inputs import opened
+from galaxy_sommelier.images.augment import Augment, draws, normalise
+from galaxy_sommelier.images.simulation import simulate
+from galaxy_sommelier.models.backbone import open_backbone
+from galaxy_sommelier.models.features import BATCH
+from galaxy_sommelier.models.losses import tree_loss
+from galaxy_sommelier.models.model import GalaxyConfig, GalaxyModel
+from galaxy_sommelier.models.predict import predict_rows
 
-SIZES = {"small": {"hidden_size": 384, "num_attention_heads": 6}, "base": {"hidden_size": 768, "num_attention_heads": 12}}
-REAL = Path(os.environ.get("GALAXY_SOMMELIER_REAL") or Path(__file__).resolve().parents[2] / "shared")  # as in tests/conftest.py
+SIZES = {
+    "small": {"hidden_size": 384, "num_attention_heads": 6},
+    "base": {"hidden_size": 768, "num_attention_heads": 12},
+}
+REAL = Path(
+    os.environ.get("GALAXY_SOMMELIER_REAL") or Path(__file__).resolve().parents[2] / "shared"
+)  # as in tests/conftest.py
 THEIRS = 32  # galaxies at once in the predecessors' loop
-PROCESSOR = BitImageProcessorPil(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}, resample=Image.Resampling.BICUBIC,
-                                 do_convert_rgb=True, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
+PROCESSOR = BitImageProcessorPil(
+    size={"shortest_edge": 256},
+    crop_size={"height": 224, "width": 224},
+    resample=Image.Resampling.BICUBIC,
+    do_convert_rgb=True,
+    image_mean=[0.485, 0.456, 0.406],
+    image_std=[0.229, 0.224, 0.225],
+)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -91,9 +103,15 @@ def contestants(name, files, size, batch, workers):
     squares = torch.cat([part for _, part, _ in opened(rows, size, 1.0, batch)])
     ready = normalise(squares, config.image_mean, config.image_std).to(DEVICE)
     wider = torch.cat([part for _, part, _ in opened(rows, int(1.2 * size), 1.0, batch)])
-    truth = torch.cat([torch.full((len(q.answers),), 1 / len(q.answers)) for q in GZ2.questions]).expand(len(files), -1).to(DEVICE)
+    truth = (
+        torch.cat([torch.full((len(q.answers),), 1 / len(q.answers)) for q in GZ2.questions])
+        .expand(len(files), -1)
+        .to(DEVICE)
+    )
     optimiser, augment = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True), Augment(size)
-    seen = torch.cat([model.eval().features(ready[i : i + batch]).detach() for i in range(0, len(ready), batch)])
+    seen = torch.cat(
+        [model.eval().features(ready[i : i + batch]).detach() for i in range(0, len(ready), batch)]
+    )
     head_optimiser = torch.optim.AdamW(model.head.parameters(), lr=1e-6, fused=True)
     half = {"device_type": DEVICE, "dtype": torch.bfloat16}
 
@@ -150,44 +168,68 @@ def measure(name, files, size, batch, workers, repeats):
         sides[peak], operations = matrix_peak(kind, 4096 if DEVICE == "cpu" else 8192)
     for each in tqdm(sides.values(), f"{title}: warm up"):
         each()
-    turns = pd.DataFrame([{side: seconds(each) for side, each in sides.items()} for _ in tqdm(range(repeats), title)])
+    turns = pd.DataFrame(
+        [{side: seconds(each) for side, each in sides.items()} for _ in tqdm(range(repeats), title)]
+    )
     n, rate, rows = len(files), operations / turns["peak"], []
     for side in sides.keys() - {"head", "peak", "float32 peak"}:
         share = n * flops * (3 if side.startswith("train") else 1) / turns[side] / rate
         rows.append((title, side, n / turns[side].median(), share.median()))
     alone, head = turns["backbone alone"], turns["head"]
-    ratios = {"bfloat16 peak / float32 peak": (turns["float32 peak"] / turns["peak"], None),
-              "predict / plain loop": (turns["plain loop"] / turns["predict"], 2.5),
-              "predict / backbone alone": (alone / turns["predict"], 0.9),
-              "epoch of a head: encoding again / cached": ((alone + head) / head, 50)}
+    ratios = {
+        "bfloat16 peak / float32 peak": (turns["float32 peak"] / turns["peak"], None),
+        "predict / plain loop": (turns["plain loop"] / turns["predict"], 2.5),
+        "predict / backbone alone": (alone / turns["predict"], 0.9),
+        "epoch of a head: encoding again / cached": ((alone + head) / head, 50),
+    }
     if "train, pictures ready" in sides:
         ratios["train / pictures ready"] = turns["train, pictures ready"] / turns["train"], None
-    ratios = [(title, what, ratio.median(), ratio.min(), ratio.max(), goal) for what, (ratio, goal) in ratios.items()]
+    ratios = [
+        (title, what, ratio.median(), ratio.min(), ratio.max(), goal)
+        for what, (ratio, goal) in ratios.items()
+    ]
     return rate.median(), rows, ratios
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbone", nargs="+", choices=SIZES, default=list(SIZES), help="which (both)")
     parser.add_argument("--images", type=int, default=32, help="pictures in each turn (32)")
     parser.add_argument("--size", type=int, default=224, help="side of the network's picture, pixels (224)")
-    parser.add_argument("--batch", type=int, default=BATCH[DEVICE], help=f"pictures at once, but for the plain loop ({BATCH[DEVICE]})")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=BATCH[DEVICE],
+        help=f"pictures at once, but for the plain loop ({BATCH[DEVICE]})",
+    )
     parser.add_argument("--workers", type=int, help="threads that open pictures (one a core, eight at most)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (5)")
     chosen = parser.parse_args()
     if DEVICE == "cpu":
         torch.set_num_threads(1)
     pictures = simulate(min(chosen.images, 64), size=424)[1]
-    encoded = [simplejpeg.encode_jpeg(one, quality=90, colorsubsampling="420") for one in pictures]  # as image servers do
+    encoded = [
+        simplejpeg.encode_jpeg(one, quality=90, colorsubsampling="420") for one in pictures
+    ]  # as image servers do
     files = [encoded[i % len(encoded)] for i in range(chosen.images)]
     before, measured = os.getloadavg()[0], []
     for name in chosen.backbone:
         measured.append(measure(name, files, chosen.size, chosen.batch, chosen.workers, chosen.repeats))
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else "one core"
-    print(f"{device}; bfloat16 matrix peak {np.median([peak for peak, *_ in measured]) / 1e9:.0f} GFLOP/s; {chosen.size} px, "
-          f"{chosen.batch} at once; load before {before:.1f}, after {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
-    rates = pd.DataFrame(sum((rows for _, rows, _ in measured), []), columns=["backbone", "what", "images/s", "share of bfloat16 peak"])
-    ratios = pd.DataFrame(sum((rows for *_, rows in measured), []), columns=["backbone", "ratio", "median", "lowest", "highest", "goal"])
+    print(
+        f"{device}; bfloat16 matrix peak {np.median([peak for peak, *_ in measured]) / 1e9:.0f} GFLOP/s; {chosen.size} px, "
+        f"{chosen.batch} at once; load before {before:.1f}, after {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
+    )
+    rates = pd.DataFrame(
+        sum((rows for _, rows, _ in measured), []),
+        columns=["backbone", "what", "images/s", "share of bfloat16 peak"],
+    )
+    ratios = pd.DataFrame(
+        sum((rows for *_, rows in measured), []),
+        columns=["backbone", "ratio", "median", "lowest", "highest", "goal"],
+    )
     for table in (rates, ratios):
         print(table.to_string(index=False, na_rep="", float_format="{:.2f}".format), end="\n\n")
 

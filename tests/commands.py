@@ -1,7 +1,7 @@
 """The command line, typed by a test in this process."""
 from click.testing import CliRunner
 
-from galaxy_sommelier.cli import main
+from galaxy_sommelier.cli.main import main
 
 
 def sommelier(*words):

@@ -1,4 +1,5 @@
 """Fixtures: a folder for what tests write, and the real galaxies and weights where they are to be had."""
+
 import os
 from pathlib import Path
 

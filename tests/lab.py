@@ -1,4 +1,5 @@
 """A real JupyterLab, and a notebook in it in a real browser."""
+
 import json
 import os
 import secrets
@@ -12,8 +13,17 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
 PATIENCE = 60_000  # milliseconds until something is taken as not coming
 SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
 
@@ -26,23 +36,43 @@ class Lab:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.token, self.folder = secrets.token_hex(16), folder
-        places = {"JUPYTER_CONFIG_DIR": ".config", "JUPYTERLAB_SETTINGS_DIR": ".settings", "JUPYTERLAB_WORKSPACES_DIR": ".spaces",
-                  "JUPYTER_RUNTIME_DIR": ".runtime"}
+        places = {
+            "JUPYTER_CONFIG_DIR": ".config",
+            "JUPYTERLAB_SETTINGS_DIR": ".settings",
+            "JUPYTERLAB_WORKSPACES_DIR": ".spaces",
+            "JUPYTER_RUNTIME_DIR": ".runtime",
+        }
         settings = {name: str(folder / place) for name, place in places.items()}
         settings |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        words = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}", "--port-retries=0",
-                 f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}",
-                 "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        words = [
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            f"--port={self.port}",
+            "--port-retries=0",
+            f"--IdentityProvider.token={self.token}",
+            f"--ServerApp.root_dir={folder}",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
         overrides = folder / ".settings" / "@jupyterlab" / "apputils-extension"
         overrides.mkdir(parents=True)
-        (overrides / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        (overrides / "notification.jupyterlab-settings").write_text(
+            '{"fetchNews": "false", "checkForUpdates": false}'
+        )
         self.log = open(folder / "jupyter.log", "wb")
-        self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], cwd=folder, stdout=self.log, stderr=subprocess.STDOUT,
-                                        env=os.environ | settings)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *words],
+            cwd=folder,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | settings,
+        )
         self.wait()
 
     def ask(self, path):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", headers={"Authorization": f"token {self.token}"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{path}", headers={"Authorization": f"token {self.token}"}
+        )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 

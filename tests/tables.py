@@ -1,13 +1,14 @@
 """Tables in the published formats at any size: made-up galaxies, judged by volunteers who follow the tree of their campaign."""
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from galaxy_sommelier.campaign_tables import CANDELS_STEMS, HUBBLE_STEMS, decals_names
-from galaxy_sommelier.campaigns import CANDELS, DECALS12, DESI, HUBBLE
-from galaxy_sommelier.catalog import KAGGLE_COLUMNS, STEMS
-from galaxy_sommelier.schema import GZ2, kaggle_form
+from galaxy_sommelier.catalog.campaigns import CANDELS, DECALS12, DESI, HUBBLE
+from galaxy_sommelier.catalog.gz2 import KAGGLE_COLUMNS, STEMS
+from galaxy_sommelier.catalog.later_campaigns import CANDELS_STEMS, HUBBLE_STEMS, decals_names
+from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
 
 CHUNK = 20_000  # rows that are made and written at once
 NO_QUOTES = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")  # as the published tables
@@ -17,7 +18,11 @@ def draw(schema, n, seed=0):
     """Votes of each answer, (n,) int; some galaxies are clear cases, so that some questions are put to nobody."""
     rng, votes = np.random.default_rng(seed), {}
     for question in schema.questions:
-        asked = sum(votes[answer] for answer in question.asked_after) if question.asked_after else rng.integers(28, 60, n)
+        asked = (
+            sum(votes[answer] for answer in question.asked_after)
+            if question.asked_after
+            else rng.integers(28, 60, n)
+        )
         likes = rng.dirichlet(np.full(len(question.answers), 0.4), n)
         votes |= zip(question.columns, rng.multinomial(asked, likes).T, strict=True)
     return votes
@@ -25,9 +30,13 @@ def draw(schema, n, seed=0):
 
 def shares(votes, schema):
     """Fractions of those who were asked, NaN where nobody was, and their number by question."""
-    asked = {question.name: sum(votes[answer] for answer in question.columns) for question in schema.questions}
+    asked = {
+        question.name: sum(votes[answer] for answer in question.columns) for question in schema.questions
+    }
     with np.errstate(invalid="ignore"):
-        return {answer: votes[answer] / asked[q.name] for q in schema.questions for answer in q.columns}, asked
+        return {
+            answer: votes[answer] / asked[q.name] for q in schema.questions for answer in q.columns
+        }, asked
 
 
 def place(n, seed):
@@ -50,16 +59,27 @@ def hart16_rows(start, n, seed):
     """`gz2_hart16.csv`: 9 columns, then 6 for each of 37 answers."""
     rng, votes, (ra, dec) = np.random.default_rng((seed, 2)), draw(GZ2, n, seed), place(n, seed)
     fractions, asked = shares(votes, GZ2)
-    rows = {"dr7objid": 587722981741363200 + start + np.arange(n), "ra": ra, "dec": dec,
-            "rastring": [f"{int(a // 15):02}:{int(a * 4 % 60):02}:{a * 240 % 60:05.2f}" for a in ra],
-            "decstring": [f"{d:+05.1f}:30:15.5" for d in dec],
-            "sample": rng.choice(["original", "extra", "stripe82"], n, p=[0.87, 0.09, 0.04]),
-            "gz2_class": rng.choice(["Ei", "Er", "Sc?t", "SBb2m", "Ser", "Sb(m)", "A"], n),
-            "total_classifications": asked["smooth-or-featured"], "total_votes": sum(votes.values())}
+    rows = {
+        "dr7objid": 587722981741363200 + start + np.arange(n),
+        "ra": ra,
+        "dec": dec,
+        "rastring": [f"{int(a // 15):02}:{int(a * 4 % 60):02}:{a * 240 % 60:05.2f}" for a in ra],
+        "decstring": [f"{d:+05.1f}:30:15.5" for d in dec],
+        "sample": rng.choice(["original", "extra", "stripe82"], n, p=[0.87, 0.09, 0.04]),
+        "gz2_class": rng.choice(["Ei", "Er", "Sc?t", "SBb2m", "Ser", "Sb(m)", "A"], n),
+        "total_classifications": asked["smooth-or-featured"],
+        "total_votes": sum(votes.values()),
+    }
     for answer, stem in zip(GZ2.answers, STEMS, strict=True):
         fraction, weight = single(zero_filled(fractions[answer])), single(votes[answer] * 0.97)
-        rows |= {f"{stem}_count": votes[answer], f"{stem}_weight": weight, f"{stem}_fraction": fraction,
-                 f"{stem}_weighted_fraction": fraction, f"{stem}_debiased": fraction, f"{stem}_flag": (fraction > 0.8).astype(int)}
+        rows |= {
+            f"{stem}_count": votes[answer],
+            f"{stem}_weight": weight,
+            f"{stem}_fraction": fraction,
+            f"{stem}_weighted_fraction": fraction,
+            f"{stem}_debiased": fraction,
+            f"{stem}_flag": (fraction > 0.8).astype(int),
+        }
     return rows
 
 
@@ -74,66 +94,107 @@ def kaggle_fractions(n, seed):
 def kaggle_rows(start, n, seed):
     """`training_solutions_rev1.csv`: cumulative fractions."""
     fractions = kaggle_fractions(n, seed)
-    return {"GalaxyID": 100008 + start + np.arange(n)} | dict(zip(KAGGLE_COLUMNS, np.nan_to_num(kaggle_form(fractions)).T, strict=True))
+    return {"GalaxyID": 100008 + start + np.arange(n)} | dict(
+        zip(KAGGLE_COLUMNS, np.nan_to_num(kaggle_form(fractions)).T, strict=True)
+    )
 
 
 def decals_rows(schema):
     """`gz_decals_volunteers_1_and_2` or `_5`: counts, fractions, and debiased fractions for half of the galaxies."""
+
     def rows(start, n, seed):
         votes, (ra, dec), names = draw(schema, n, seed), place(n, seed), decals_names(schema)
         fractions, asked = shares(votes, schema)
         other = "in_gzd_c" if schema is DECALS12 else "in_gzd_ab"
-        rows = {"iauname": [f"J{100000 + i}.00-010258.5" for i in range(start, start + n)], "ra": ra, "dec": dec,
-                "redshift": np.full(n, 0.05), "upload_group": ["early"] * n, other: [True] * n}
+        rows = {
+            "iauname": [f"J{100000 + i}.00-010258.5" for i in range(start, start + n)],
+            "ra": ra,
+            "dec": dec,
+            "redshift": np.full(n, 0.05),
+            "upload_group": ["early"] * n,
+            other: [True] * n,
+        }
         for question in schema.questions:
             rows[f"{question.name}_total-votes"] = asked[question.name]
             for answer in question.columns:
                 debiased = np.where(np.arange(n) % 2, fractions[answer], np.nan)
-                rows |= {names[f"{answer}_votes"]: votes[answer], names[f"{answer}_fraction"]: fractions[answer],
-                         names[f"{answer}_debiased"]: debiased}
+                rows |= {
+                    names[f"{answer}_votes"]: votes[answer],
+                    names[f"{answer}_fraction"]: fractions[answer],
+                    names[f"{answer}_debiased"]: debiased,
+                }
         return rows
+
     return rows
 
 
 def desi_rows(start, n, seed):
     """`gz_desi_deep_learning_catalog_friendly`: predicted fractions, none where few would be asked."""
     rng, (ra, dec), number = np.random.default_rng(seed), place(n, seed), start + np.arange(n)
-    fractions = np.concatenate([rng.dirichlet(np.full(len(q.answers), 0.4), n).astype("float32") for q in DESI.questions], axis=1)
+    fractions = np.concatenate(
+        [rng.dirichlet(np.full(len(q.answers), 0.4), n).astype("float32") for q in DESI.questions], axis=1
+    )
     fractions[DESI.asked_per_answer(fractions) < 0.5] = np.nan
     brick, number = number // 5000 + 300_000, number % 5000
-    rows = {"dr8_id": [f"{b}_{i}" for b, i in zip(brick, number, strict=True)], "brickid": brick, "objid": number, "ra": ra, "dec": dec,
-            "hdf5_loc": ["somewhere"] * n}
+    rows = {
+        "dr8_id": [f"{b}_{i}" for b, i in zip(brick, number, strict=True)],
+        "brickid": brick,
+        "objid": number,
+        "ra": ra,
+        "dec": dec,
+        "hdf5_loc": ["somewhere"] * n,
+    }
     return rows | dict(zip(DESI.columns, fractions.T, strict=True))
 
 
 def task_rows(schema, stems, endings, first):
     """Tables with a column for each task and answer; `endings` of fractions, weighted fractions, numbers and weights of those asked."""
+
     def rows(start, n, seed):
         votes, (ra, dec) = draw(schema, n, seed), place(n, seed)
         fractions, asked = shares(votes, schema)
         rows = first(start, n, ra, dec)
         for question in schema.questions:
             for answer in question.columns:
-                rows |= dict.fromkeys([stems[answer] + ending for ending in endings[:2]], zero_filled(fractions[answer]))
+                rows |= dict.fromkeys(
+                    [stems[answer] + ending for ending in endings[:2]], zero_filled(fractions[answer])
+                )
             task, number = stems[question.name], asked[question.name]
             rows |= {task + endings[2]: number, task + endings[3]: number * 0.97}
         return rows
+
     return rows
 
 
 def hubble_first(start, n, ra, dec):
     number = start + np.arange(n)
-    return {"zooniverse_id": [f"AHZ{i:07x}" for i in number], "survey_id": number, "RA": ra, "DEC": dec,
-            "Z_BEST": np.where(number % 3, 0.8, 999.0), "correction_type": number % 5,
-            "imaging": np.array(["AEGIS", "COSMOS", "GEMS", "GOODS-N-FULLDEPTH"])[number % 4], "total_count": np.full(n, 40)}
+    return {
+        "zooniverse_id": [f"AHZ{i:07x}" for i in number],
+        "survey_id": number,
+        "RA": ra,
+        "DEC": dec,
+        "Z_BEST": np.where(number % 3, 0.8, 999.0),
+        "correction_type": number % 5,
+        "imaging": np.array(["AEGIS", "COSMOS", "GEMS", "GOODS-N-FULLDEPTH"])[number % 4],
+        "total_count": np.full(n, 40),
+    }
 
 
 def candels_first(start, n, ra, dec):
-    return {"ID": [f"COS_{i}" for i in range(start, start + n)], "RA": ra, "Dec": dec, "num_classifications": np.full(n, 40)}
+    return {
+        "ID": [f"COS_{i}" for i in range(start, start + n)],
+        "RA": ra,
+        "Dec": dec,
+        "num_classifications": np.full(n, 40),
+    }
 
 
-hubble_rows = task_rows(HUBBLE, HUBBLE_STEMS, ("_fraction", "_weighted_fraction", "_total_count", "_total_weight"), hubble_first)
-candels_rows = task_rows(CANDELS, CANDELS_STEMS, ("_frac", "_weighted_frac", "_count", "_weight"), candels_first)
+hubble_rows = task_rows(
+    HUBBLE, HUBBLE_STEMS, ("_fraction", "_weighted_fraction", "_total_count", "_total_weight"), hubble_first
+)
+candels_rows = task_rows(
+    CANDELS, CANDELS_STEMS, ("_frac", "_weighted_frac", "_count", "_weight"), candels_first
+)
 
 
 def write(path, rows, n, seed=0):

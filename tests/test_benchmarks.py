@@ -1,4 +1,5 @@
 """Benchmarks whose work can be made small run and print their tables; how fast anything is, is not tested."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,21 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize(("name", "words", "row"), [
-    ("throughput", ["--backbone", "small", "--images", "2", "--size", "28", "--repeats", "1"], "predict / backbone alone"),
-    ("scaling", ["60"], "60"),
-    ("surveys", ["2000"], "pairs on two sides"),
-    ("leaks", ["80"], "recall"),
-])
+@pytest.mark.parametrize(
+    ("name", "words", "row"),
+    [
+        (
+            "throughput",
+            ["--backbone", "small", "--images", "2", "--size", "28", "--repeats", "1"],
+            "predict / backbone alone",
+        ),
+        ("scaling", ["60"], "60"),
+        ("surveys", ["2000"], "pairs on two sides"),
+        ("leaks", ["80"], "recall"),
+    ],
+)
 def test_a_benchmark_prints_its_table(name, words, row):
-    done = subprocess.run([sys.executable, FOLDER / f"{name}.py", *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{name}.py", *words], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0 and row in done.stdout, done.stderr[-2000:]

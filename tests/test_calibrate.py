@@ -3,9 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from galaxy_sommelier.deleted.conformal import all_inside, conformal_intervals, misses, set_aside, width
 from scipy import stats
 
-from galaxy_sommelier.calibrate import (
+from galaxy_sommelier.catalog.campaigns import HUBBLE
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.evaluation.calibration import (
     Calibration,
     add_intervals,
     answer_beta,
@@ -22,12 +26,9 @@ from galaxy_sommelier.calibrate import (
     votes_log_likelihood,
     write_calibration,
 )
-from galaxy_sommelier.campaigns import HUBBLE
-from galaxy_sommelier.conformal import all_inside, conformal_intervals, misses, set_aside, width
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.metrics import people, reached
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.simulate import sample_truth, true_fractions, vote
+from galaxy_sommelier.evaluation.metrics import people, reached
+from galaxy_sommelier.images.painting import sample_truth
+from galaxy_sommelier.images.simulation import true_fractions, vote
 
 STRENGTH = 15.0
 
@@ -58,7 +59,9 @@ def test_distributions_against_scipy(sky):
     said, _, votes, _, _ = sky
     for part in GZ2.slices.values():
         k, a = votes[:40, part], 3.3 * said[:40, part]
-        np.testing.assert_allclose(votes_log_likelihood(k, a), stats.dirichlet_multinomial.logpmf(k, a, k.sum(1)), atol=1e-9)
+        np.testing.assert_allclose(
+            votes_log_likelihood(k, a), stats.dirichlet_multinomial.logpmf(k, a, k.sum(1)), atol=1e-9
+        )
     k = np.arange(8)
     np.testing.assert_allclose(count_probability(k, 7, 0.4, 12.0), stats.betabinom.pmf(k, 7, 0.4, 12.0))
     assert count_probability(0, 0, 2.0, 3.0) == pytest.approx(1)
@@ -122,7 +125,9 @@ def test_intervals_for_volunteers_against_scipy(sky, fitted):
 
 def test_added_intervals_stand_beside_their_answers(sky, fitted):
     said = sky[0][:10]
-    table = add_intervals(pd.DataFrame(said, columns=GZ2.columns).assign(id_str=[str(i) for i in range(10)]), fitted, level=0.8)
+    table = add_intervals(
+        pd.DataFrame(said, columns=GZ2.columns).assign(id_str=[str(i) for i in range(10)]), fitted, level=0.8
+    )
     low, high = answer_intervals(said, fitted, level=0.8)
     for j in (0, 8, 36):
         np.testing.assert_array_equal(table[f"{GZ2.answers[j]}_lower"], low[:, j])
@@ -137,7 +142,9 @@ def test_intervals_hold_the_truth_and_the_next_volunteers(sky, fitted):
     assert ((low <= p[rows]) & (p[rows] <= high)).mean() == pytest.approx(0.9, abs=0.01)
     next_votes = vote(p[rows], 20, 99)[:, :3] / 20
     low, high = (end[:, :3] for end in answer_intervals(said[rows], fitted, volunteers=20))
-    assert 0.9 <= ((low <= next_votes) & (next_votes <= high)).mean() < 0.98  # whole numbers: rather more than 0.9
+    assert (
+        0.9 <= ((low <= next_votes) & (next_votes <= high)).mean() < 0.98
+    )  # whole numbers: rather more than 0.9
 
 
 def test_pit_against_scipy_and_uniform(sky, fitted):
@@ -177,7 +184,9 @@ def test_reliability_and_ece_against_loops(sky):
     use = np.flatnonzero(mask[:, j])
     for number, rows in enumerate(np.array_split(use[np.argsort(said[use, j], kind="stable")], 8)):
         row = table[(table.answer == "bar_yes") & (table.bin == number)].iloc[0]
-        assert (row.n, row.predicted, row.voted) == pytest.approx((len(rows), said[rows, j].mean(), true[rows, j].mean()))
+        assert (row.n, row.predicted, row.voted) == pytest.approx(
+            (len(rows), said[rows, j].mean(), true[rows, j].mean())
+        )
         error, total = error + len(rows) * abs(said[rows, j].mean() - true[rows, j].mean()), total + len(rows)
     found = calibration_error(table).set_index("answer")
     assert found.ece["bar_yes"] == pytest.approx(error / total)
@@ -200,7 +209,9 @@ def test_a_crowd_is_worth_itself(sky):
     for part in GZ2.slices.values():
         ten[:, part] = np.random.default_rng(part.start).multinomial(10, p[:, part]) / 10
     table = volunteers_worth(ten, votes, mask, resamples=100).set_index("question")
-    assert table.worth["smooth-or-featured"] == pytest.approx(10, rel=0.06) and table.worth["bar"] == pytest.approx(10, rel=0.1)
+    assert table.worth["smooth-or-featured"] == pytest.approx(10, rel=0.06) and table.worth[
+        "bar"
+    ] == pytest.approx(10, rel=0.1)
 
 
 def test_conformal_coverage_on_a_sky_that_the_model_does_not_understand():
@@ -214,10 +225,15 @@ def test_conformal_coverage_on_a_sky_that_the_model_does_not_understand():
     calibration = calibrate(said[:4000], votes[:4000])
     conformal = set_aside(said[4000:14_000], votes[4000:14_000], mask[4000:14_000], calibration)
     rows = slice(14_000, None)
-    held = all_inside(votes[rows], *conformal_intervals(said[rows], conformal, asked[rows].clip(1)), mask[rows])
+    held = all_inside(
+        votes[rows], *conformal_intervals(said[rows], conformal, asked[rows].clip(1)), mask[rows]
+    )
     assert np.nanmean(held) == pytest.approx(0.9, abs=0.01)
     for q in range(11):
-        aside, seen = np.isfinite(misses(said, votes, mask, calibration.strength)[4000:14_000, q]).sum(), np.isfinite(held[:, q]).sum()
+        aside, seen = (
+            np.isfinite(misses(said, votes, mask, calibration.strength)[4000:14_000, q]).sum(),
+            np.isfinite(held[:, q]).sum(),
+        )
         assert np.nanmean(held[:, q]) == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / aside + 0.09 / seen))
 
 
@@ -240,7 +256,10 @@ def test_all_inside_by_hand():
     low, high = np.zeros((1, 37)), np.ones((1, 37))
     mask = np.zeros((1, 37), bool)
     mask[0, :3] = True
-    assert all_inside(votes, low, high, mask)[0, 0] == 1 and np.isnan(all_inside(votes, low, high, mask)[0, 1:]).all()
+    assert (
+        all_inside(votes, low, high, mask)[0, 0] == 1
+        and np.isnan(all_inside(votes, low, high, mask)[0, 1:]).all()
+    )
     high[0, 2] = 0.05  # one answer of three lies outside
     assert all_inside(votes, low, high, mask)[0, 0] == 0
 

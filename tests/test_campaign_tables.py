@@ -1,4 +1,5 @@
 """The readers on tables of every campaign, made up from the schemas; what a spreadsheet or a bad line does to them."""
+
 import gzip
 
 import numpy as np
@@ -7,12 +8,19 @@ import pyarrow as pa
 import pytest
 import tables
 
-from galaxy_sommelier import tabular
-from galaxy_sommelier.campaign_tables import desi_pieces, read_candels, read_decals, read_desi, read_hubble
-from galaxy_sommelier.campaigns import CANDELS, DECALS5, DECALS12, DESI, HUBBLE
-from galaxy_sommelier.catalog import fractions_of, integrity, read_hart16, read_kaggle, read_table, votes_of
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.schema import GZ2, Schema
+from galaxy_sommelier.catalog.campaigns import CANDELS, DECALS5, DECALS12, DESI, HUBBLE
+from galaxy_sommelier.catalog.gz2 import read_hart16, read_kaggle, read_table
+from galaxy_sommelier.catalog.later_campaigns import (
+    desi_pieces,
+    read_candels,
+    read_decals,
+    read_desi,
+    read_hubble,
+)
+from galaxy_sommelier.catalog.schema import GZ2, Schema
+from galaxy_sommelier.catalog.table import fractions_of, integrity, votes_of
+from galaxy_sommelier.core import tables as tabular
+from galaxy_sommelier.core.files import BadInput
 
 N = 200
 
@@ -24,8 +32,22 @@ def whole_desi(path):
 FORMATS = {
     "hart16": (tables.hart16_rows, read_hart16, GZ2, "gz2-587722981741363200", "dr7objid", "ra"),
     "kaggle": (tables.kaggle_rows, read_kaggle, GZ2, "kaggle-100008", "GalaxyID", None),
-    "decals12": (tables.decals_rows(DECALS12), read_decals, DECALS12, "decals12-J100000.00-010258.5", "iauname", "ra"),
-    "decals5": (tables.decals_rows(DECALS5), read_decals, DECALS5, "decals5-J100000.00-010258.5", "iauname", "ra"),
+    "decals12": (
+        tables.decals_rows(DECALS12),
+        read_decals,
+        DECALS12,
+        "decals12-J100000.00-010258.5",
+        "iauname",
+        "ra",
+    ),
+    "decals5": (
+        tables.decals_rows(DECALS5),
+        read_decals,
+        DECALS5,
+        "decals5-J100000.00-010258.5",
+        "iauname",
+        "ra",
+    ),
     "desi": (tables.desi_rows, whole_desi, DESI, "desi-300000_0", "dr8_id", "ra"),
     "hubble": (tables.hubble_rows, read_hubble, HUBBLE, "hubble-AHZ0000000", "zooniverse_id", "RA"),
     "candels": (tables.candels_rows, read_candels, CANDELS, "candels-COS_0", "ID", "RA"),
@@ -68,7 +90,9 @@ def test_votes_and_fractions_are_those_that_were_cast(csv, name):
         ticks = table.imaging.str.contains("FULLDEPTH")
         assert ticks.sum() == N // 4 and table.loc[ticks, "odd-feature_ring_votes"].isna().all()
         table, keep = table[~ticks], ~ticks.to_numpy()
-        cast, fractions, asked = ({key: value[keep] for key, value in each.items()} for each in (cast, fractions, asked))
+        cast, fractions, asked = (
+            {key: value[keep] for key, value in each.items()} for each in (cast, fractions, asked)
+        )
         assert table.redshift.isna().sum() == sum(i % 3 == 0 for i in range(N) if i % 4 != 3)
     assert np.array_equal(votes_of(table, schema), np.stack(list(cast.values()), axis=1))
     for answer in schema.answers:
@@ -78,7 +102,9 @@ def test_votes_and_fractions_are_those_that_were_cast(csv, name):
 
 
 def test_kaggle_and_desi_are_what_was_written(csv):
-    np.testing.assert_allclose(read_kaggle(csv["kaggle"])[GZ2.columns], tables.kaggle_fractions(N, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        read_kaggle(csv["kaggle"])[GZ2.columns], tables.kaggle_fractions(N, 0), atol=1e-6
+    )
     predicted = np.stack([tables.desi_rows(0, N, 0)[column] for column in DESI.columns], axis=1)
     np.testing.assert_array_equal(fractions_of(whole_desi(csv["desi"]), DESI), predicted)
     assert votes_of(whole_desi(csv["desi"]), DESI) is None
@@ -88,14 +114,18 @@ def test_kaggle_and_desi_are_what_was_written(csv):
 def test_parquet_and_gzip_give_the_same(csv, name, tmp_path):
     rows, read, *_ = FORMATS[name]
     for ending in ("parquet", "csv.gz"):
-        pd.testing.assert_frame_equal(read(tables.write(tmp_path / f"{name}.{ending}", rows, N)), read(csv[name]))
+        pd.testing.assert_frame_equal(
+            read(tables.write(tmp_path / f"{name}.{ending}", rows, N)), read(csv[name])
+        )
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_a_spreadsheet_adds_is_harmless(csv, name, tmp_path):
     _, read, _, _, id_column, _ = FORMATS[name]
     published = pd.read_csv(csv[name], dtype=str, keep_default_na=False)
-    remarks = published.assign(remark="nice, \"really\"")[[id_column, "remark", *published.columns[published.columns != id_column]]]
+    remarks = published.assign(remark='nice, "really"')[
+        [id_column, "remark", *published.columns[published.columns != id_column]]
+    ]
     text = remarks.to_csv(index=False).replace("\n", "\r\n")
     (tmp_path / csv[name].name).write_bytes(b"\xef\xbb\xbf" + text.encode())
     pd.testing.assert_frame_equal(read(tmp_path / csv[name].name), read(csv[name]))
@@ -112,7 +142,10 @@ def test_ids_and_places_that_were_spoilt(csv, name, tmp_path):
     pd.concat([published, published[:2]]).to_csv(path, index=False)
     assert "stands there more than once (2 such rows)" in refuse(read, path)
     if ra:
-        for place, wrong in ((ra, "361.5"), (ra.replace("ra", "dec").replace("RA", "DEC" if name == "hubble" else "Dec"), "-91")):
+        for place, wrong in (
+            (ra, "361.5"),
+            (ra.replace("ra", "dec").replace("RA", "DEC" if name == "hubble" else "Dec"), "-91"),
+        ):
             published.assign(**{place: [wrong, *published[place][1:]]}).to_csv(path, index=False)
             assert f"is {float(wrong)} (1 such rows)" in refuse(read, path)
 
@@ -141,9 +174,15 @@ def test_files_that_are_cut_off_or_lack_something(csv, name, tmp_path):
 
 def test_hart16_reads_what_it_needs_only(csv, monkeypatch):
     asked, options = [], pa.csv.ConvertOptions
-    monkeypatch.setattr(pa.csv, "ConvertOptions", lambda **kwargs: asked.extend(kwargs["include_columns"]) or options(**kwargs))
+    monkeypatch.setattr(
+        pa.csv,
+        "ConvertOptions",
+        lambda **kwargs: asked.extend(kwargs["include_columns"]) or options(**kwargs),
+    )
     read_hart16(csv["hart16"])
-    assert len(asked) == 1 + 2 + 2 + 1 + 3 * 37 and not any(name.endswith(("_weight", "_flag", "string")) for name in asked)
+    assert len(asked) == 1 + 2 + 2 + 1 + 3 * 37 and not any(
+        name.endswith(("_weight", "_flag", "string")) for name in asked
+    )
 
 
 def test_desi_is_read_piece_by_piece(tmp_path, monkeypatch):
@@ -177,7 +216,9 @@ def test_weighted_fractions(csv, tmp_path):
         table.to_csv(tmp_path / "weighted.csv", index=False)
         weighted, plain = read(tmp_path / "weighted.csv", kind="weighted_fraction"), read(csv[name])
         first = "smooth-or-featured_smooth"
-        np.testing.assert_allclose(plain[f"{first}_fraction"] - weighted[f"{first}_fraction"], shift, atol=1e-9)
+        np.testing.assert_allclose(
+            plain[f"{first}_fraction"] - weighted[f"{first}_fraction"], shift, atol=1e-9
+        )
         assert (plain[f"{first}_votes"] == weighted[f"{first}_votes"]).all()
 
 
@@ -186,7 +227,9 @@ def test_a_table_of_ones_own(csv, tmp_path):
     table = read_decals(csv["decals5"])
     table.to_csv(path, index=False)
     own = read_table(path, DECALS5)
-    assert own.id_str.equals(table.id_str) and np.array_equal(votes_of(own, DECALS5), votes_of(table, DECALS5))
+    assert own.id_str.equals(table.id_str) and np.array_equal(
+        votes_of(own, DECALS5), votes_of(table, DECALS5)
+    )
     np.testing.assert_allclose(fractions_of(own, DECALS5), fractions_of(table, DECALS5))
     refused = refuse(lambda path: read_table(path, GZ2), path)
     assert "column(s) missing, first 'bar_yes_fraction'" in refused

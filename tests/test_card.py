@@ -1,4 +1,5 @@
 """The card of a model: a real command on a small run, bad input, and its numbers against `metrics.json`."""
+
 import os
 import re
 import shutil
@@ -9,21 +10,23 @@ from pathlib import Path
 import pytest
 from commands import refused, sommelier
 
-from galaxy_sommelier.campaigns import HUBBLE
-from galaxy_sommelier.evidence import ids_sha
-from galaxy_sommelier.files import read_json, write_json
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.store import Store, simulated_store
-from galaxy_sommelier.train import train
+from galaxy_sommelier.catalog.campaigns import HUBBLE
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.core.files import read_json, write_json
+from galaxy_sommelier.data.store import Store, simulated_store
+from galaxy_sommelier.evaluation.model_card import ids_sha
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import train
 
 SECTIONS = ["The model", "Data", "Scores", "Calibration", "Use", "Limits", "Licences and citations"]
 
 
 def command(*words):
     """Exit code, output and errors of a command, run in a process of its own."""
-    line = [sys.executable, "-c", "from galaxy_sommelier.cli import main; main()", *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    line = [sys.executable, "-c", "from galaxy_sommelier.cli.main import main; main()", *map(str, words)]
+    done = subprocess.run(
+        line, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -62,14 +65,18 @@ def numbers(cell):
 
 def test_the_card_has_all_sections_and_its_figure(card, made):
     assert re.findall(r"^## (.*)$", card, re.M) == SECTIONS
-    assert (made / "card.png").read_bytes()[:4] == b"\x89PNG" and (made / "card.pdf").read_bytes()[:4] == b"%PDF"
+    assert (made / "card.png").read_bytes()[:4] == b"\x89PNG" and (made / "card.pdf").read_bytes()[
+        :4
+    ] == b"%PDF"
     assert "](card.png)" in card and "nan" not in card.lower().split() and "None" not in card
 
 
 def test_headline_equals_the_metrics(card, made):
     metrics, table = read_json(made / "metrics.json"), rows(card, "score")
     for name, row in table.items():
-        assert numbers(row["model"]) == pytest.approx([metrics[name + end] for end in ("", "_lower", "_upper")], abs=5.1e-5)
+        assert numbers(row["model"]) == pytest.approx(
+            [metrics[name + end] for end in ("", "_lower", "_upper")], abs=5.1e-5
+        )
         assert numbers(row["constant"]) == pytest.approx([metrics[f"{name}_constant"]], abs=5.1e-5)
         assert numbers(row["noise floor"]) == pytest.approx([metrics[f"{name}_floor"]], abs=5.1e-5)
     assert len(table) == 4
@@ -81,17 +88,25 @@ def test_questions_equal_the_metrics(card, made):
         told = found[row["question"]]
         assert int(told["galaxies"]) == row["n"]
         if row["n"]:
-            assert numbers(told["accuracy"]) == pytest.approx([row[f"accuracy{end}"] for end in ("", "_lower", "_upper")], abs=5.1e-4)
+            assert numbers(told["accuracy"]) == pytest.approx(
+                [row[f"accuracy{end}"] for end in ("", "_lower", "_upper")], abs=5.1e-4
+            )
             assert numbers(told["majority"]) == pytest.approx([row["majority"]], abs=5.1e-4)
         else:
             assert told["accuracy"] == told["majority"] == "not known"
 
 
 def test_calibration_equals_its_file(card, made):
-    stored, found = read_json(made / "model" / "calibration.json"), rows(card[card.index("## Calibration") :], "question")
+    stored, found = (
+        read_json(made / "model" / "calibration.json"),
+        rows(card[card.index("## Calibration") :], "question"),
+    )
     for row in stored["questions"]:
         told = found[row["question"]]
-        assert numbers(told["temperature"]) == pytest.approx([row["temperature"]], abs=5.1e-3) and int(told["galaxies"]) == row["galaxies"]
+        assert (
+            numbers(told["temperature"]) == pytest.approx([row["temperature"]], abs=5.1e-3)
+            and int(told["galaxies"]) == row["galaxies"]
+        )
         assert (told["strength"] == "not known") == (row["strength"] is None)
     assert stored["measured_on"]["split"] == "val" and "the split val" in card
 
@@ -99,16 +114,31 @@ def test_calibration_equals_its_file(card, made):
 def test_data_are_those_of_the_store(card, made, sky):
     store = Store(sky)
     test = [store.ids[i] for i in store.indices("test")]
-    assert f"test {len(test):,}" in card and ids_sha(test) == read_json(made / "metrics.json")["ids_sha"] and ids_sha(test) in card
+    assert (
+        f"test {len(test):,}" in card
+        and ids_sha(test) == read_json(made / "metrics.json")["ids_sha"]
+        and ids_sha(test) in card
+    )
     assert store.fingerprint in card and "simulated_store(n=220" in card and "a simulated sky" in card
 
 
 def test_limits_follow_from_the_numbers(card, made):
-    metrics, limits = read_json(made / "metrics.json"), card[card.index("## Limits") : card.index("## Licences")]
+    metrics, limits = (
+        read_json(made / "metrics.json"),
+        card[card.index("## Limits") : card.index("## Licences")],
+    )
     weak = [row["answer"] for row in metrics["per_answer"] if row["n"] and row["way_rmse_lower"] <= 0]
-    line = next((x for x in limits.splitlines() if "No better than a constant" in x), "").split(": ")[-1].rstrip(".")
+    line = (
+        next((x for x in limits.splitlines() if "No better than a constant" in x), "")
+        .split(": ")[-1]
+        .rstrip(".")
+    )
     told = line.split(", ")
-    assert weak == [a for name in told for a in (GZ2.answers[GZ2.slices[name.split(" ")[0]]] if name.endswith("(all answers)") else [name])]
+    assert weak == [
+        a
+        for name in told
+        for a in (GZ2.answers[GZ2.slices[name.split(" ")[0]]] if name.endswith("(all answers)") else [name])
+    ]
     few = [row["question"] for row in metrics["per_question"] if row["n"] < 100]
     assert few and all(f"{name} (" in limits for name in few)
 
@@ -119,7 +149,11 @@ def test_what_is_missing_is_named(card, made, tmp_path):
     (run / "model" / "calibration.json").unlink()
     assert sommelier("card", run)[0] == 0
     text = (run / "card.md").read_text()
-    assert "**made by**: not known" in text and "**data set**: not known" in text and "Missing: it was not calibrated" in text
+    assert (
+        "**made by**: not known" in text
+        and "**data set**: not known" in text
+        and "Missing: it was not calibrated" in text
+    )
     assert rows(text, "score") == rows(card, "score")
 
 
@@ -127,7 +161,9 @@ def test_without_votes_there_is_no_floor(card, made, tmp_path):
     run = shutil.copytree(made, tmp_path / "run")
     kept = {k: v for k, v in read_json(run / "metrics.json").items() if not k.endswith(("_floor", "_way"))}
     for table in ("per_answer", "per_question"):
-        kept[table] = [{k: v for k, v in row.items() if not k.startswith(("floor", "way"))} for row in kept[table]]
+        kept[table] = [
+            {k: v for k, v in row.items() if not k.startswith(("floor", "way"))} for row in kept[table]
+        ]
     write_json(run / "metrics.json", kept)
     assert sommelier("card", run)[0] == 0
     assert "there is no noise floor" in (run / "card.md").read_text()
@@ -142,7 +178,9 @@ def test_bad_input_is_one_line(card, made, sky, tmp_path):
     header = read_json(other / "store.json")
     write_json(other / "store.json", header | {"schema": HUBBLE.to_dict()})
     refused("was made with schema", "card", made, "--store", other)
-    refused("holds other galaxies", "card", made, "--store", simulated_store(tmp_path / "small", n=20, size=32))
+    refused(
+        "holds other galaxies", "card", made, "--store", simulated_store(tmp_path / "small", n=20, size=32)
+    )
     (tmp_path / "file").touch()
     refused("no such folder", "card", tmp_path / "file")
     code, out, errors = command("card", tmp_path / "nowhere")

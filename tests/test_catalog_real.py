@@ -1,24 +1,22 @@
 """The readers on tables as they were published."""
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from galaxy_sommelier.catalog import (
+from galaxy_sommelier.catalog.classes import CLASSES, counts, label, select, top
+from galaxy_sommelier.catalog.gz2 import (
     KAGGLE_COLUMNS,
     STEMS,
-    check_table,
-    fractions_of,
     from_kaggle,
-    integrity,
-    missing_images,
     read_hart16,
     read_kaggle,
     read_willett,
-    votes_of,
 )
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.schema import GZ2, kaggle_form
-from galaxy_sommelier.select import CLASSES, check_disjoint, counts, label, read_ids, select, split, top
+from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
+from galaxy_sommelier.catalog.table import check_table, fractions_of, integrity, missing_images, votes_of
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.data.splits import check_disjoint, read_ids, split
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,9 @@ def test_hart16_with_columns_missing(gz2_root):
     for kind in ("weighted_fraction", "debiased"):
         table = read_hart16(csv, **where, kind=kind)
         assert len(table) == 600 and not missing_images(table) and votes_of(table) is None
-        assert table["smooth-or-featured_total-votes"].between(16, 100).all() and table.gz2_class.notna().all()
+        assert (
+            table["smooth-or-featured_total-votes"].between(16, 100).all() and table.gz2_class.notna().all()
+        )
         assert table.ra.isna().all() and str(table["smooth-or-featured_total-votes"].dtype) == "Int64"
     published = pd.read_csv(csv, dtype=str)
     assert table.id_str.tolist() == ("gz2-" + published.dr7objid).tolist()
@@ -58,7 +58,9 @@ def test_hart16_with_columns_missing(gz2_root):
 
 def test_zeros_become_nan_question_by_question(gz2_root):
     csv = gz2_root / "gz2_hart16_sample.csv"
-    published = pd.read_csv(csv, dtype={"dr7objid": str})[[f"{stem}_weighted_fraction" for stem in STEMS]].to_numpy()
+    published = pd.read_csv(csv, dtype={"dr7objid": str})[
+        [f"{stem}_weighted_fraction" for stem in STEMS]
+    ].to_numpy()
     values = read_hart16(csv, kind="weighted_fraction")[GZ2.columns].to_numpy()
     arms = GZ2.slices["spiral-winding"]
     nobody = published[:, arms].sum(1) == 0
@@ -83,23 +85,30 @@ def test_integrity_of_stripe82(stripe82):
     share = integrity(stripe82).set_index("relation").share
     assert share["every volunteer answered the first question"] == 1
     assert share["bar was put to those who said disk-edge-on_no"] == pytest.approx(0.992, abs=5e-4)
-    assert share["how-rounded was put to those who said smooth-or-featured_smooth"] == pytest.approx(0.964, abs=5e-4)
+    assert share["how-rounded was put to those who said smooth-or-featured_smooth"] == pytest.approx(
+        0.964, abs=5e-4
+    )
     assert share["odd-feature was put to those who said something-odd_yes"] == pytest.approx(0.990, abs=5e-4)
     assert share["fractions are votes over their total"] == pytest.approx(0.53, abs=0.01)
     assert share["fractions of smooth-or-featured sum to 1"] == 1
     assert share["debiased fractions of smooth-or-featured sum to 1"] == pytest.approx(0.55, abs=0.01)
 
 
-@pytest.mark.parametrize("spoil, complaint", [
-    (lambda t: t.drop(columns="Class9.2"), "column.* missing, first 'Class9.2'"),
-    (lambda t: pd.concat([t, t.head(1)]), "GalaxyID 100008 stands there more than once"),
-    (lambda t: t.assign(**{"Class1.1": t["Class1.1"] + 0.7}), "lie outside 0 to 1"),
-    (lambda t: t.assign(**{"Class3.1": 0.9 * t["Class3.1"]}), "the answers of bar sum to"),
-    (lambda t: t.assign(GalaxyID=t.GalaxyID + 0.5), "is no integer"),
-    (lambda t: t.assign(**{"Class3.1": "many"}), "holds text"),
-])
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (lambda t: t.drop(columns="Class9.2"), "column.* missing, first 'Class9.2'"),
+        (lambda t: pd.concat([t, t.head(1)]), "GalaxyID 100008 stands there more than once"),
+        (lambda t: t.assign(**{"Class1.1": t["Class1.1"] + 0.7}), "lie outside 0 to 1"),
+        (lambda t: t.assign(**{"Class3.1": 0.9 * t["Class3.1"]}), "the answers of bar sum to"),
+        (lambda t: t.assign(GalaxyID=t.GalaxyID + 0.5), "is no integer"),
+        (lambda t: t.assign(**{"Class3.1": "many"}), "holds text"),
+    ],
+)
 def test_a_spoilt_kaggle_table(kaggle_root, tmp_path, spoil, complaint):
-    spoil(pd.read_csv(kaggle_root / "training_solutions_rev1.csv", nrows=50)).to_csv(tmp_path / "spoilt.csv", index=False)
+    spoil(pd.read_csv(kaggle_root / "training_solutions_rev1.csv", nrows=50)).to_csv(
+        tmp_path / "spoilt.csv", index=False
+    )
     with pytest.raises(BadInput, match=complaint) as error:
         read_kaggle(tmp_path / "spoilt.csv")
     assert "\n" not in str(error.value) and "spoilt.csv" in str(error.value)

@@ -1,4 +1,5 @@
 """The command line: the way from a download to scores, and every kind of bad input (exit code 2 and one line)."""
+
 import json
 import resource
 import subprocess
@@ -12,12 +13,12 @@ import pytest
 from commands import refused, sommelier
 from PIL import Image
 
-from galaxy_sommelier.catalog import KAGGLE_COLUMNS
-from galaxy_sommelier.cli import main
-from galaxy_sommelier.files import read_json
-from galaxy_sommelier.schema import GZ2, Schema, kaggle_form
-from galaxy_sommelier.simulate import simulate
-from galaxy_sommelier.store import Store, write_store
+from galaxy_sommelier.catalog.gz2 import KAGGLE_COLUMNS
+from galaxy_sommelier.catalog.schema import GZ2, Schema, kaggle_form
+from galaxy_sommelier.cli.main import main
+from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.data.store import Store, write_store
+from galaxy_sommelier.images.simulation import simulate
 
 SMALL = ["-p", "image_size", "32", "-p", "epochs", "1", "-p", "tta", "false", "-p", "precision", "fp32"]
 
@@ -69,7 +70,9 @@ def test_reference_ids_weigh_the_other_galaxies_and_leave_the_test_alone(kaggle,
 @pytest.fixture(scope="module")
 def run(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "baseline"
-    code, output = sommelier("train", store, "--stage", "baseline", "--backbone", "tiny", "--out", out, *SMALL)
+    code, output = sommelier(
+        "train", store, "--stage", "baseline", "--backbone", "tiny", "--out", out, *SMALL
+    )
     assert code == 0 and "kaggle_rmse" in output, output
     return out
 
@@ -84,20 +87,46 @@ def copy_of(kaggle, root, change):
 
 # ---- the way through
 
+
 def test_from_a_download_to_scores(store, run, tmp_path):
-    code, output = sommelier("train", store, "--stage", "full", "--backbone", "tiny", "--from", run, "--out", tmp_path / "full", *SMALL)
+    code, output = sommelier(
+        "train",
+        store,
+        "--stage",
+        "full",
+        "--backbone",
+        "tiny",
+        "--from",
+        run,
+        "--out",
+        tmp_path / "full",
+        *SMALL,
+    )
     assert code == 0, output
-    assert {"config.json", "metrics.json", "history.csv", "environment.json", "predictions.parquet", "model", "ids"} <= {
-        p.name for p in (tmp_path / "full").iterdir()}
-    code, output = sommelier("predict", tmp_path / "full", store, "--split", "test", "--out", tmp_path / "p.parquet", "--no-tta")
+    assert {
+        "config.json",
+        "metrics.json",
+        "history.csv",
+        "environment.json",
+        "predictions.parquet",
+        "model",
+        "ids",
+    } <= {p.name for p in (tmp_path / "full").iterdir()}
+    code, output = sommelier(
+        "predict", tmp_path / "full", store, "--split", "test", "--out", tmp_path / "p.parquet", "--no-tta"
+    )
     assert code == 0 and f"{len(Store(store).indices('test'))} galaxies" in output, output
-    code, output = sommelier("evaluate", tmp_path / "p.parquet", store, "--split", "test", "--out", tmp_path / "metrics.json")
+    code, output = sommelier(
+        "evaluate", tmp_path / "p.parquet", store, "--split", "test", "--out", tmp_path / "metrics.json"
+    )
     assert code == 0 and "constant" in output, output
     assert 0 < read_json(tmp_path / "metrics.json")["kaggle_rmse"] < 1
 
 
 def test_predict_a_folder_of_images(kaggle, run, tmp_path):
-    code, output = sommelier("predict", run, kaggle / "images_training_rev1", "--out", tmp_path / "p.parquet", "--no-tta")
+    code, output = sommelier(
+        "predict", run, kaggle / "images_training_rev1", "--out", tmp_path / "p.parquet", "--no-tta"
+    )
     assert code == 0 and "40 galaxies" in output, output
     assert pd.read_parquet(tmp_path / "p.parquet").id_str.is_unique
 
@@ -105,7 +134,9 @@ def test_predict_a_folder_of_images(kaggle, run, tmp_path):
 def test_chosen_test_ids(kaggle, tmp_path):
     ids = pd.read_csv(kaggle / "training_solutions_rev1.csv", dtype=str)[["GalaxyID"]].iloc[:9]
     ids.to_csv(tmp_path / "ids.csv", index=False)
-    code, output = sommelier("prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store", "--test-ids", tmp_path / "ids.csv")
+    code, output = sommelier(
+        "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store", "--test-ids", tmp_path / "ids.csv"
+    )
     assert code == 0, output
     made = Store(tmp_path / "store")
     assert sorted(np.array(made.ids)[made.indices("test")]) == sorted("kaggle-" + ids.GalaxyID)
@@ -120,14 +151,29 @@ def test_runs_lists_them(run, monkeypatch):
 def test_help_teaches():
     for verb in main.commands:
         code, output = sommelier(verb, "--help")
-        assert code == 0 and f"sommelier {verb}" in output.split("Options:")[0].split("\n", 1)[1], f"{verb}: no example"
+        assert code == 0 and f"sommelier {verb}" in output.split("Options:")[0].split("\n", 1)[1], (
+            f"{verb}: no example"
+        )
 
 
 # ---- bad input: tables
 
+
 def test_missing_folders(run, store, tmp_path):
-    refused("no such folder", "prepare", "kaggle", "--root", tmp_path / "nowhere", "--out", tmp_path / "store")
-    refused("nowhere", "train", tmp_path / "nowhere", "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run")
+    refused(
+        "no such folder", "prepare", "kaggle", "--root", tmp_path / "nowhere", "--out", tmp_path / "store"
+    )
+    refused(
+        "nowhere",
+        "train",
+        tmp_path / "nowhere",
+        "--stage",
+        "baseline",
+        "--backbone",
+        "tiny",
+        "--out",
+        tmp_path / "run",
+    )
     refused("nowhere", "predict", tmp_path / "nowhere", store, "--out", tmp_path / "p.parquet")
     refused("nowhere", "predict", run, tmp_path / "nowhere", "--out", tmp_path / "p.parquet")
     refused("nowhere", "evaluate", tmp_path / "nowhere", store)
@@ -135,13 +181,17 @@ def test_missing_folders(run, store, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text, change", [
-    ("Class7.2", lambda t: t.drop(columns="Class7.2")),
-    ("more than once", lambda t: pd.concat([t, t.iloc[:1]])),
-    ("outside", lambda t: t.assign(**{"Class1.1": 1.5})),
-    ("sum to", lambda t: t.assign(**{"Class6.1": t["Class6.1"] * 0.5 + 0.1, "Class6.2": 0.1})),
-    ("no integer", lambda t: t.assign(GalaxyID=["1.2e5", *t.GalaxyID[1:]])),
-], ids=["column missing", "duplicated id", "outside 0 to 1", "wrong sums", "id no integer"])
+@pytest.mark.parametrize(
+    "text, change",
+    [
+        ("Class7.2", lambda t: t.drop(columns="Class7.2")),
+        ("more than once", lambda t: pd.concat([t, t.iloc[:1]])),
+        ("outside", lambda t: t.assign(**{"Class1.1": 1.5})),
+        ("sum to", lambda t: t.assign(**{"Class6.1": t["Class6.1"] * 0.5 + 0.1, "Class6.2": 0.1})),
+        ("no integer", lambda t: t.assign(GalaxyID=["1.2e5", *t.GalaxyID[1:]])),
+    ],
+    ids=["column missing", "duplicated id", "outside 0 to 1", "wrong sums", "id no integer"],
+)
 def test_bad_tables(kaggle, tmp_path, text, change):
     root = copy_of(kaggle, tmp_path, change)
     refused(text, "prepare", "kaggle", "--root", root, "--out", tmp_path / "store")
@@ -151,10 +201,21 @@ def test_bad_tables(kaggle, tmp_path, text, change):
 def test_test_ids_that_are_unknown_or_no_integers(kaggle, tmp_path):
     for value, text in (("5", "kaggle-5"), ("1.5e4", "no integer")):
         (tmp_path / "ids.csv").write_text(f"GalaxyID\n{value}\n")
-        refused(text, "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store", "--test-ids", tmp_path / "ids.csv")
+        refused(
+            text,
+            "prepare",
+            "kaggle",
+            "--root",
+            kaggle,
+            "--out",
+            tmp_path / "store",
+            "--test-ids",
+            tmp_path / "ids.csv",
+        )
 
 
 # ---- bad input: images
+
 
 def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
     root = tmp_path / "download"
@@ -166,7 +227,9 @@ def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
     for path, data in zip(images, broken + [p.read_bytes() for p in images[5:]], strict=True):
         if data is not None:
             (root / "images_training_rev1" / path.name).write_bytes(data)
-    code, output = sommelier("prepare", "kaggle", "--root", root, "--out", tmp_path / "store", "--max-bad", "0.2")
+    code, output = sommelier(
+        "prepare", "kaggle", "--root", root, "--out", tmp_path / "store", "--max-bad", "0.2"
+    )
     assert code == 0 and "35 galaxies, 5 images left out" in output, output
     assert all(f"kaggle-{path.stem}: " in output for path in images[:5]), output
     assert len(Store(tmp_path / "store")) == 35
@@ -176,12 +239,26 @@ def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
 
 # ---- bad input: stores, models, parameters
 
+
 def test_a_store_of_another_schema(run, store, tmp_path):
     other = Schema("gz2-short", GZ2.questions[:1])
     table, images = simulate(12, size=32, seed=1)
-    write_store(table, tmp_path / "store", schema=other, images=images, split=pd.Series("test", index=table.id_str))
+    write_store(
+        table, tmp_path / "store", schema=other, images=images, split=pd.Series("test", index=table.id_str)
+    )
     refused("gz2", "evaluate", run / "predictions.parquet", tmp_path / "store")
-    refused("do not fit", "train", tmp_path / "store", "--stage", "baseline", "--from", run, "--out", tmp_path / "run", *SMALL)
+    refused(
+        "do not fit",
+        "train",
+        tmp_path / "store",
+        "--stage",
+        "baseline",
+        "--from",
+        run,
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+    )
 
 
 def test_models_without_weights(run, store, tmp_path):
@@ -202,15 +279,30 @@ def test_unknown_parameters(store, tmp_path):
 
 
 def test_a_split_of_a_folder(kaggle, run, tmp_path):
-    refused("needs a store", "predict", run, kaggle / "images_training_rev1", "--split", "test", "--out", tmp_path / "p.parquet")
+    refused(
+        "needs a store",
+        "predict",
+        run,
+        kaggle / "images_training_rev1",
+        "--split",
+        "test",
+        "--out",
+        tmp_path / "p.parquet",
+    )
 
 
 # ---- bad input: a full disk
 
+
 def with_limit(size, *words):
     """The command in a process that cannot write files of more than `size` bytes."""
-    return subprocess.run([str(Path(sys.executable).with_name("sommelier")), *map(str, words)], capture_output=True, text=True, timeout=120,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("sommelier")), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
 
 
 def test_a_full_disk_while_preparing(kaggle, tmp_path):
@@ -218,12 +310,27 @@ def test_a_full_disk_while_preparing(kaggle, tmp_path):
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("sommelier: "), done.stderr
     assert "Traceback" not in done.stderr
     left = [path.name for path in tmp_path.rglob("*")]
-    assert set(left) <= {".unfinished-store"}, left  # the place where a next attempt goes on; nothing under a final name
+    assert set(left) <= {".unfinished-store"}, (
+        left
+    )  # the place where a next attempt goes on; nothing under a final name
 
 
 def test_a_full_disk_while_training(store, tmp_path):
-    done = with_limit(200_000, "train", store, "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run", *SMALL)
+    done = with_limit(
+        200_000,
+        "train",
+        store,
+        "--stage",
+        "baseline",
+        "--backbone",
+        "tiny",
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+    )
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("sommelier: "), done.stderr
     assert "Traceback" not in done.stderr
     left = {p.name for p in (tmp_path / "run").iterdir()} if (tmp_path / "run").exists() else set()
-    assert not left & {"model", "metrics.json", "predictions.parquet"} and not [name for name in left if name.startswith(".partial")]
+    assert not left & {"model", "metrics.json", "predictions.parquet"} and not [
+        name for name in left if name.startswith(".partial")
+    ]

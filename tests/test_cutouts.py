@@ -1,4 +1,5 @@
 """Cutouts from a server on this machine that stands in for the surveys' own: as they should be, and as they are on a bad day."""
+
 import bz2
 import io
 import json
@@ -20,15 +21,15 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from click.testing import CliRunner
 
-from galaxy_sommelier import cutouts, delivery, services
-from galaxy_sommelier.cli import main
-from galaxy_sommelier.cutouts import fetch_cutouts, read_manifest
-from galaxy_sommelier.download import alone
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.fits import read_fits
-from galaxy_sommelier.image import encode, read_image
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.services import LegacyCubes, LegacyPictures, SdssFields, SdssPictures
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.cli.main import main
+from galaxy_sommelier.core.files import BadInput, alone
+from galaxy_sommelier.download import cutouts, services
+from galaxy_sommelier.download import transfer as delivery
+from galaxy_sommelier.download.cutouts import fetch_cutouts, read_manifest
+from galaxy_sommelier.download.services import LegacyCubes, LegacyPictures, SdssFields, SdssPictures
+from galaxy_sommelier.images.fits import read_fits
+from galaxy_sommelier.images.pixels import encode, read_image
 
 ORIGINAL = {name: service() for name, service in services.SERVICES.items() if name != "hst"}
 PATHS = {"sdss": "/getjpeg", "sdss-fits": "/frames", "legacy": "/jpeg-cutout", "legacy-fits": "/fits-cutout"}
@@ -48,7 +49,11 @@ def fits_file(data, header=None):
 def field(ra, dec, shape=(300, 320)):
     """A field of SDSS around a place, bz2-compressed."""
     wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [ra, dec], [shape[1] / 2, shape[0] / 2]
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = (
+        ["RA---TAN", "DEC--TAN"],
+        [ra, dec],
+        [shape[1] / 2, shape[0] / 2],
+    )
     wcs.wcs.cd = np.diag([-1, 1]) * services.SDSS_SCALE / 3600
     return bz2.compress(fits_file(NOISE.normal(0, 1, shape), wcs.to_header()))
 
@@ -93,6 +98,7 @@ class Answer(BaseHTTPRequestHandler):
 
 class Sky(ThreadingHTTPServer):
     """Stands in for all services; `scripts` holds what is answered at a place before good pictures follow."""
+
     daemon_threads, request_queue_size = True, 64
 
     def __init__(self):
@@ -114,7 +120,11 @@ class Sky(ThreadingHTTPServer):
         if asked["path"].startswith("/frames"):
             return field(180.0, 0.0)
         side = int(asked.get("size", asked.get("width", 0)))
-        return fits_file(NOISE.normal(0, 1, (3, side, side))) if asked["path"] == "/fits-cutout" else picture(side)
+        return (
+            fits_file(NOISE.normal(0, 1, (3, side, side)))
+            if asked["path"] == "/fits-cutout"
+            else picture(side)
+        )
 
     def asked_for(self):
         return Counter(asked["ra"] for asked in self.log)
@@ -136,7 +146,12 @@ def sdss(sky):
 
 
 def galaxies(n=1, **columns):
-    values = {"id_str": [f"gz2-58772298174208{4144 + i}" for i in range(n)], "ra": 180.0 + np.arange(n), "dec": 0.0, "petroR90_r": 9.7}
+    values = {
+        "id_str": [f"gz2-58772298174208{4144 + i}" for i in range(n)],
+        "ra": 180.0 + np.arange(n),
+        "dec": 0.0,
+        "petroR90_r": 9.7,
+    }
     return pd.DataFrame(values | columns)
 
 
@@ -155,11 +170,31 @@ def report(out):
 
 # what is asked
 
-@pytest.mark.parametrize("name, expected", [
-    ("sdss", {"ra": "180.000000", "dec": "0.000000", "scale": "0.194000", "width": "424", "height": "424"}),
-    ("legacy", {"ra": "180.000000", "dec": "0.000000", "pixscale": "0.194000", "size": "424", "layer": "ls-dr9"}),
-    ("legacy-fits", {"ra": "180.000000", "dec": "0.000000", "pixscale": "0.262000", "size": "314", "layer": "ls-dr9", "bands": "grz"}),
-])
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        (
+            "sdss",
+            {"ra": "180.000000", "dec": "0.000000", "scale": "0.194000", "width": "424", "height": "424"},
+        ),
+        (
+            "legacy",
+            {"ra": "180.000000", "dec": "0.000000", "pixscale": "0.194000", "size": "424", "layer": "ls-dr9"},
+        ),
+        (
+            "legacy-fits",
+            {
+                "ra": "180.000000",
+                "dec": "0.000000",
+                "pixscale": "0.262000",
+                "size": "314",
+                "layer": "ls-dr9",
+                "bands": "grz",
+            },
+        ),
+    ],
+)
 def test_a_service_is_asked_in_its_own_words(name, expected, sky, tmp_path):
     service = services.SERVICES[name](base=sky.url + PATHS[name])
     result = fetch(galaxies(), service, tmp_path)
@@ -174,28 +209,46 @@ def test_a_service_is_asked_in_its_own_words(name, expected, sky, tmp_path):
 
 def test_the_addresses_are_those_of_the_public_services():
     bases = [services.SERVICES[name]().base for name in PATHS]
-    assert bases == ["https://skyserver.sdss.org/dr17/SkyServerWS/ImgCutout/getjpeg",
-                     "https://data.sdss.org/sas/dr17/eboss/photoObj/frames",
-                     "https://www.legacysurvey.org/viewer/jpeg-cutout", "https://www.legacysurvey.org/viewer/fits-cutout"]
+    assert bases == [
+        "https://skyserver.sdss.org/dr17/SkyServerWS/ImgCutout/getjpeg",
+        "https://data.sdss.org/sas/dr17/eboss/photoObj/frames",
+        "https://www.legacysurvey.org/viewer/jpeg-cutout",
+        "https://www.legacysurvey.org/viewer/fits-cutout",
+    ]
 
 
 def test_three_fields_of_sdss_become_one_cube(sky, tmp_path):
     result = fetch(galaxies(), SdssFields(base=sky.url + PATHS["sdss-fits"]), tmp_path)
-    assert [asked["path"] for asked in sky.log] == [f"/frames/301/752/1/frame-{band}-000752-1-0274.fits.bz2" for band in "gri"]
+    assert [asked["path"] for asked in sky.log] == [
+        f"/frames/301/752/1/frame-{band}-000752-1-0274.fits.bz2" for band in "gri"
+    ]
     image = read_fits(result.path[0])
-    assert (image.bands.shape, image.names, image.unit, image.survey) == ((3, 208, 208), ("g", "r", "i"), "nanomaggy", "sdss")
-    assert np.allclose(image.centre, (180.0, 0.0), atol=1 / 3600) and image.pixel_scale == pytest.approx(0.396127, abs=1e-6)
+    assert (image.bands.shape, image.names, image.unit, image.survey) == (
+        (3, 208, 208),
+        ("g", "r", "i"),
+        "nanomaggy",
+        "sdss",
+    )
+    assert np.allclose(image.centre, (180.0, 0.0), atol=1 / 3600) and image.pixel_scale == pytest.approx(
+        0.396127, abs=1e-6
+    )
 
 
 def test_a_galaxy_outside_of_its_field_is_absent(sky, tmp_path):
     fetch_none(galaxies(ra=[187.0]), SdssFields(base=sky.url + PATHS["sdss-fits"]), tmp_path)
-    assert report(tmp_path).status.tolist() == ["absent"] and "outside of the field" in report(tmp_path).reason.iloc[0]
+    assert (
+        report(tmp_path).status.tolist() == ["absent"]
+        and "outside of the field" in report(tmp_path).reason.iloc[0]
+    )
 
 
 # what comes
 
 BLANK = encode(np.zeros((424, 424, 3), np.uint8))
-GREY = encode(np.full((424, 424, 3), 200, np.uint8) + (np.arange(424, dtype=np.uint16) // 60).astype(np.uint8)[:, None, None])
+GREY = encode(
+    np.full((424, 424, 3), 200, np.uint8)
+    + (np.arange(424, dtype=np.uint16) // 60).astype(np.uint8)[:, None, None]
+)
 NOT_FOUND = (404, "text/html", b"<html>not found</html>")
 BAD = {
     "blank": ((200, "image/jpeg", BLANK), "absent", "is blank"),
@@ -227,17 +280,22 @@ def test_what_is_no_picture_gets_no_name_but_a_reason(answer, status, reason, sk
     before = sky.asked_for()
     again = fetch(table, sdss(sky), tmp_path)
     new = sky.asked_for() - before
-    assert new == ({} if status == "absent" else {"181.000000": 1}), "a final answer is not asked for again, any other is"
+    assert new == ({} if status == "absent" else {"181.000000": 1}), (
+        "a final answer is not asked for again, any other is"
+    )
     assert again.path.isna().tolist() == [False, status == "absent"]
 
 
-@pytest.mark.parametrize("data, status, reason", [
-    (fits_file(np.zeros((3, 314, 314))), "absent", "g, r, z"),
-    (fits_file(NOISE.normal(0, 1, (3, 314, 314)) * [[[1]], [[np.nan]], [[1]]]), "absent", "band(s) r"),
-    (fits_file(NOISE.normal(0, 1, (3, 300, 300))), "failed", "(3, 300, 300)"),
-    (fits_file(NOISE.normal(0, 1, (3, 314, 314)))[:50_000], "failed", "cannot be read"),
-    (b"no such layer", "failed", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "data, status, reason",
+    [
+        (fits_file(np.zeros((3, 314, 314))), "absent", "g, r, z"),
+        (fits_file(NOISE.normal(0, 1, (3, 314, 314)) * [[[1]], [[np.nan]], [[1]]]), "absent", "band(s) r"),
+        (fits_file(NOISE.normal(0, 1, (3, 300, 300))), "failed", "(3, 300, 300)"),
+        (fits_file(NOISE.normal(0, 1, (3, 314, 314)))[:50_000], "failed", "cannot be read"),
+        (b"no such layer", "failed", "cannot be read"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:File may have been truncated")
 def test_a_cube_without_data_gets_no_name_but_a_reason(data, status, reason, sky, tmp_path):
     sky.scripts["180.000000"] = [(200, "image/fits", data)]
@@ -246,18 +304,29 @@ def test_a_cube_without_data_gets_no_name_but_a_reason(data, status, reason, sky
     assert found.status == status and reason in found.reason and not list((tmp_path / "images").iterdir())
 
 
-@pytest.mark.parametrize("data", [field(180, 0)[:-100], bz2.compress(fits_file(np.zeros(0))), b"no such field"])
+@pytest.mark.parametrize(
+    "data", [field(180, 0)[:-100], bz2.compress(fits_file(np.zeros(0))), b"no such field"]
+)
 def test_a_damaged_field_fails(data, sky, tmp_path):
     sky.scripts["/frames/301/752/1/frame-r-000752-1-0274.fits.bz2"] = [(200, "application/x-bzip2", data)]
     fetch_none(galaxies(), SdssFields(base=sky.url + PATHS["sdss-fits"]), tmp_path)
-    assert report(tmp_path).status.tolist() == ["failed"] and "field cannot be read" in report(tmp_path).reason.iloc[0]
+    assert (
+        report(tmp_path).status.tolist() == ["failed"]
+        and "field cannot be read" in report(tmp_path).reason.iloc[0]
+    )
 
 
 # manners
 
-@pytest.mark.parametrize("script", [
-    [(503, "text/plain", b"")] * 2, [(429, "text/plain", b"", [("Retry-After", "0")])], [(500, "text/plain", b"")],
-])
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [(503, "text/plain", b"")] * 2,
+        [(429, "text/plain", b"", [("Retry-After", "0")])],
+        [(500, "text/plain", b"")],
+    ],
+)
 def test_a_busy_server_is_asked_again(script, sky, tmp_path):
     sky.scripts["180.000000"] = list(script)
     result = fetch(galaxies(), sdss(sky), tmp_path)
@@ -309,6 +378,7 @@ def test_an_address_without_a_server_is_one_line(tmp_path, sky):
 
 # what cannot be asked
 
+
 def test_galaxies_that_cannot_be_asked_for_are_counted_and_named(sky, tmp_path):
     ra = [180.0, np.nan, 400.0, -1.0, 180.0, 180.0, 180.0, 180.0]
     dec = [0.0, 0.0, 0.0, 0.0, 91.0, np.nan, 0.0, 0.0]
@@ -318,7 +388,11 @@ def test_galaxies_that_cannot_be_asked_for_are_counted_and_named(sky, tmp_path):
     assert report(tmp_path).status.tolist() == ["here"] + ["unusable"] * 7 and len(sky.log) == 1
     assert list(result.attrs["images"]["bad"]) == table.id_str[1:].tolist()
     assert Counter(result.attrs["images"]["bad"].values()) == {
-        "no coordinates in degrees": 2, "coordinates out of range": 3, "no petroR90_r": 1, "petroR90_r is no size": 1}
+        "no coordinates in degrees": 2,
+        "coordinates out of range": 3,
+        "no petroR90_r": 1,
+        "petroR90_r is no size": 1,
+    }
     with pytest.raises(BadInput, match="7 .87.5%. are bad"):
         fetch(table, sdss(sky), tmp_path, max_bad=0.05)
 
@@ -327,7 +401,10 @@ def test_a_frame_that_the_service_would_cut_down_is_refused(sky, tmp_path):
     largest = 3000 * 0.262 / 8.48
     table = galaxies(2, petroR90_r=[largest * 1.001, largest * 0.4])
     fetch(table, LegacyCubes(base=sky.url + PATHS["legacy-fits"]), tmp_path)
-    assert report(tmp_path).status.tolist() == ["unusable", "here"] and "3,000" in report(tmp_path).reason.iloc[0]
+    assert (
+        report(tmp_path).status.tolist() == ["unusable", "here"]
+        and "3,000" in report(tmp_path).reason.iloc[0]
+    )
     assert max(int(asked["size"]) for asked in sky.log) <= 3000 and len(sky.log) == 1
 
 
@@ -345,11 +422,14 @@ def test_a_missing_column_is_one_line(missing, tmp_path):
 def test_an_id_may_be_any_text(sky, tmp_path):
     table = galaxies(3, id_str=["../../etc/passwd", "J1234+01 a/b", "ngc 1300"])
     result = fetch(table, sdss(sky), tmp_path)
-    assert result.path.notna().all() and {os.path.dirname(path) for path in result.path} == {str(tmp_path / "images")}
+    assert result.path.notna().all() and {os.path.dirname(path) for path in result.path} == {
+        str(tmp_path / "images")
+    }
     assert len(list((tmp_path / "images").iterdir())) == 3
 
 
 # again, and after a kill
+
 
 def test_what_is_there_is_not_asked_for_again_unless_the_frame_changes(sky, tmp_path):
     table = galaxies(3)
@@ -381,10 +461,14 @@ def test_one_folder_is_for_one_service_and_one_process(sky, tmp_path):
 
 def test_a_full_disk_stops_it(sky, tmp_path, monkeypatch):
     def full(path):
-        raise BadInput(f"{path}: cannot be written (No space left on device); free some space or choose another folder")
+        raise BadInput(
+            f"{path}: cannot be written (No space left on device); free some space or choose another folder"
+        )
 
     real = cutouts.atomic_path
-    monkeypatch.setattr(cutouts, "atomic_path", lambda path: full(path) if path.suffix == ".jpg" else real(path))
+    monkeypatch.setattr(
+        cutouts, "atomic_path", lambda path: full(path) if path.suffix == ".jpg" else real(path)
+    )
     with pytest.raises(BadInput, match="No space left"):
         fetch(galaxies(), sdss(sky), tmp_path)
     assert report(tmp_path).status.tolist() == ["waiting"]
@@ -392,8 +476,8 @@ def test_a_full_disk_stops_it(sky, tmp_path, monkeypatch):
 
 WORKER = """
 import sys
-from galaxy_sommelier.cutouts import fetch_cutouts, read_galaxies
-from galaxy_sommelier.services import SdssPictures
+from galaxy_sommelier.download.cutouts import fetch_cutouts, read_galaxies
+from galaxy_sommelier.download.services import SdssPictures
 fetch_cutouts(read_galaxies(sys.argv[1]), SdssPictures(base=sys.argv[2]), sys.argv[3], interval=0.0)
 """
 
@@ -404,7 +488,9 @@ def test_a_killed_process_leaves_whole_pictures_and_a_state_to_go_on_from(sky, t
     for answered in (2, 13, 25):
         reached, gone = threading.Event(), threading.Event()
 
-        def before(asked, answered=answered, reached=reached, gone=gone):  # from then on the server holds its answers back
+        def before(
+            asked, answered=answered, reached=reached, gone=gone
+        ):  # from then on the server holds its answers back
             if len(sky.log) > answered:
                 reached.set()
                 gone.wait(60)
@@ -424,12 +510,17 @@ def test_a_killed_process_leaves_whole_pictures_and_a_state_to_go_on_from(sky, t
         file.write('{"id_str": "gz2-58772')
     result = fetch(table, sdss(sky), out)
     assert result.path.notna().all() and len(result) == len(read_manifest(out)) == 40
-    assert sum((sky.asked_for() - before).values()) == 40 - len(known), "what the manifest knows is not asked for again"
+    assert sum((sky.asked_for() - before).values()) == 40 - len(known), (
+        "what the manifest knows is not asked for again"
+    )
     assert not list((out / "images").glob(".*")) and len(list((out / "images").iterdir())) == 40
-    assert all(json.loads(line)["status"] == "here" for line in (out / "manifest.jsonl").read_text().splitlines())
+    assert all(
+        json.loads(line)["status"] == "here" for line in (out / "manifest.jsonl").read_text().splitlines()
+    )
 
 
 # Hubble, by a stand-in for astroquery
+
 
 def hubble(monkeypatch, found):
     asked = []
@@ -451,10 +542,15 @@ def hdus(*planes):
     return fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(plane.astype(np.float32)) for plane in planes)])
 
 
-@pytest.mark.parametrize("found, status", [
-    ([hdus(NOISE.normal(0, 1, (9, 9))), hdus(*NOISE.normal(0, 1, (2, 9, 9)))], "here"), ([], "absent"),
-    ([hdus(np.zeros((9, 9)))], "absent"), (RuntimeError("504 Gateway Timeout"), "failed"),
-])
+@pytest.mark.parametrize(
+    "found, status",
+    [
+        ([hdus(NOISE.normal(0, 1, (9, 9))), hdus(*NOISE.normal(0, 1, (2, 9, 9)))], "here"),
+        ([], "absent"),
+        ([hdus(np.zeros((9, 9)))], "absent"),
+        (RuntimeError("504 Gateway Timeout"), "failed"),
+    ],
+)
 def test_hubble(found, status, tmp_path, monkeypatch):
     asked = hubble(monkeypatch, found)
     (fetch if status == "here" else fetch_none)(galaxies(), services.SERVICES["hst"](), tmp_path)
@@ -465,6 +561,7 @@ def test_hubble(found, status, tmp_path, monkeypatch):
 
 # the command line
 
+
 def sommelier(*words):
     result = CliRunner().invoke(main, [str(word) for word in words])
     return result.exit_code, result.output
@@ -474,7 +571,9 @@ def sommelier(*words):
 def at_home(sky, monkeypatch):
     """The command line asks the server of the test."""
     for name, path in PATHS.items():
-        monkeypatch.setitem(services.SERVICES, name, lambda name=name, path=path: type(ORIGINAL[name])(base=sky.url + path))
+        monkeypatch.setitem(
+            services.SERVICES, name, lambda name=name, path=path: type(ORIGINAL[name])(base=sky.url + path)
+        )
     return sky
 
 

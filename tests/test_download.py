@@ -1,4 +1,5 @@
 """A server that misbehaves on purpose, and hostile archives: what is on disk is right, or it is absent and one line says why."""
+
 import gzip
 import hashlib
 import io
@@ -18,11 +19,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from galaxy_sommelier import delivery, download
-from galaxy_sommelier.archive import HARMLESS, unpack
-from galaxy_sommelier.datasets import DATASETS, DataFile, DataSet
-from galaxy_sommelier.download import fetch, read_manifest
-from galaxy_sommelier.files import BadInput, alone
+from galaxy_sommelier.core.files import BadInput, alone
+from galaxy_sommelier.download.fetch import download
+from galaxy_sommelier.download import transfer
+from galaxy_sommelier.download.datasets import DATASETS, DataFile, DataSet
+from galaxy_sommelier.download.fetch import fetch, read_manifest
+from galaxy_sommelier.download.unpack import HARMLESS, unpack
 
 DATA = random.Random(5).randbytes(300_000)
 OTHER = random.Random(6).randbytes(300_000)
@@ -31,6 +33,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 class Rude(BaseHTTPRequestHandler):
     """Answers with the page that a test has put under the path; a page is a function of this handler and the number of the visit."""
+
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -68,11 +71,12 @@ def server():
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """Try again at once, as often as ever."""
-    monkeypatch.setattr(delivery, "RETRY", delivery.RETRY.new(backoff_factor=0, backoff_jitter=0))
+    monkeypatch.setattr(transfer, "RETRY", transfer.RETRY.new(backoff_factor=0, backoff_jitter=0))
 
 
 def polite(data=DATA, tag='"v1"', cut=lambda visit: None, **more):
     """A page that keeps to the standard, but may break off after `cut` bytes of the body."""
+
     def page(self, visit):
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted and self.headers.get("If-Range", tag) == tag else 0
@@ -80,7 +84,12 @@ def polite(data=DATA, tag='"v1"', cut=lambda visit: None, **more):
             return self.say(416, Content_Range=f"bytes */{len(data)}")
         rest = data[start:]
         place = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-        self.say(206 if start else 200, rest[:cut(visit)], **{"Content_Length": len(rest), "ETag": tag} | place | more)
+        self.say(
+            206 if start else 200,
+            rest[: cut(visit)],
+            **{"Content_Length": len(rest), "ETag": tag} | place | more,
+        )
+
     return page
 
 
@@ -104,11 +113,14 @@ def refused(words, server, target, **known):
 
 # --- a server that misbehaves, and the file comes all the same ---
 
+
 def test_drops_at_random_bytes(server, tmp_path):
     cuts = random.Random(1)
     server.pages["/file"] = polite(cut=lambda visit: cuts.randrange(60_000) if visit < 7 else None)
     came = fetch(f"{server.url}/file", tmp_path / "file", sha256=SHA256)
-    assert (tmp_path / "file").read_bytes() == DATA and came["sha256"] == SHA256 and came["bytes"] == len(DATA)
+    assert (
+        (tmp_path / "file").read_bytes() == DATA and came["sha256"] == SHA256 and came["bytes"] == len(DATA)
+    )
     starts = [int(headers.get("Range", "bytes=0-")[6:-1]) for headers in server.visits("/file")]
     assert len(starts) == 8 and starts == sorted(starts) and starts[-1] > 0
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -126,7 +138,7 @@ def test_429(server, tmp_path, monkeypatch, patience, waits):
 
 def test_500_three_times_then_200(server, tmp_path, monkeypatch):
     slept = []
-    monkeypatch.setattr(delivery, "RETRY", delivery.RETRY.new(backoff_factor=1, backoff_jitter=1))
+    monkeypatch.setattr(transfer, "RETRY", transfer.RETRY.new(backoff_factor=1, backoff_jitter=1))
     monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
     server.pages["/file"] = in_turn(*[say(500)] * 3, polite())
     fetch(f"{server.url}/file", tmp_path / "file")
@@ -135,7 +147,9 @@ def test_500_three_times_then_200(server, tmp_path, monkeypatch):
 
 
 def test_no_range_support_starts_over(server, tmp_path):
-    server.pages["/file"] = in_turn(say(200, DATA[:1000], Content_Length=len(DATA), ETag='"v1"'), say(200, DATA, ETag='"v1"'))
+    server.pages["/file"] = in_turn(
+        say(200, DATA[:1000], Content_Length=len(DATA), ETag='"v1"'), say(200, DATA, ETag='"v1"')
+    )
     fetch(f"{server.url}/file", tmp_path / "file")
     assert "Range" in server.asked[1][1] and (tmp_path / "file").read_bytes() == DATA
 
@@ -143,16 +157,23 @@ def test_no_range_support_starts_over(server, tmp_path):
 def test_without_a_name_for_the_version_it_starts_over(server, tmp_path):
     server.pages["/file"] = polite(ETag='W/"v1"', cut=lambda visit: None if visit else 1000)
     fetch(f"{server.url}/file", tmp_path / "file")
-    assert not any("Range" in headers for headers in server.visits("/file")) and (tmp_path / "file").read_bytes() == DATA
+    assert (
+        not any("Range" in headers for headers in server.visits("/file"))
+        and (tmp_path / "file").read_bytes() == DATA
+    )
 
 
-@pytest.mark.parametrize("second", [
-    polite(OTHER, tag='"v2"'),
-    say(206, OTHER[1000:], ETag='"v2"', Content_Range=f"bytes 1000-{len(OTHER) - 1}/{len(OTHER)}"),
-    say(206, OTHER[1000:], ETag='"v1"', Content_Range=f"bytes 1000-{len(OTHER)}/{len(OTHER) + 1}"),
-    say(206, OTHER[999:], ETag='"v1"', Content_Range=f"bytes 999-{len(OTHER) - 1}/{len(OTHER)}"),
-    say(206, OTHER[1000:], ETag='"v1"'),
-], ids=["honest", "ignores If-Range", "another length", "another place", "no place"])
+@pytest.mark.parametrize(
+    "second",
+    [
+        polite(OTHER, tag='"v2"'),
+        say(206, OTHER[1000:], ETag='"v2"', Content_Range=f"bytes 1000-{len(OTHER) - 1}/{len(OTHER)}"),
+        say(206, OTHER[1000:], ETag='"v1"', Content_Range=f"bytes 1000-{len(OTHER)}/{len(OTHER) + 1}"),
+        say(206, OTHER[999:], ETag='"v1"', Content_Range=f"bytes 999-{len(OTHER) - 1}/{len(OTHER)}"),
+        say(206, OTHER[1000:], ETag='"v1"'),
+    ],
+    ids=["honest", "ignores If-Range", "another length", "another place", "no place"],
+)
 def test_the_file_changes_between_two_parts(server, tmp_path, second):
     server.pages["/file"] = in_turn(polite(cut=lambda visit: 1000), second, polite(OTHER, tag='"v2"'))
     fetch(f"{server.url}/file", tmp_path / "file")
@@ -178,19 +199,21 @@ def test_slow_drip(server, tmp_path):
     def drip(self, visit):
         self.say(200, Content_Length=2000)
         for n in range(2000):
-            self.wfile.write(DATA[n:n + 1])
+            self.wfile.write(DATA[n : n + 1])
+
     server.pages["/file"] = drip
     fetch(f"{server.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == DATA[:2000]
 
 
 def test_a_stalled_line_is_given_up_and_asked_again(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(delivery, "TIMEOUT", (30, 2))
+    monkeypatch.setattr(transfer, "TIMEOUT", (30, 2))
     done = threading.Event()
 
     def stall(self, visit):
         polite(cut=lambda visit: 1000)(self, visit)
         done.wait(60)
+
     server.pages["/file"] = in_turn(stall, polite())
     fetch(f"{server.url}/file", tmp_path / "file")
     done.set()
@@ -198,7 +221,7 @@ def test_a_stalled_line_is_given_up_and_asked_again(server, tmp_path, monkeypatc
 
 
 def test_a_stalled_line_is_not_asked_again_by_who_was_stopped(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(delivery, "TIMEOUT", (30, 3))
+    monkeypatch.setattr(transfer, "TIMEOUT", (30, 3))
     stop, done = threading.Event(), threading.Event()
 
     def stall(self, visit):
@@ -206,6 +229,7 @@ def test_a_stalled_line_is_not_asked_again_by_who_was_stopped(server, tmp_path, 
         done.wait(1)  # by now the bytes have come, and the line is silent
         stop.set()
         done.wait(60)
+
     server.pages["/file"] = in_turn(stall, polite())
     refused("stopped; start it again", server, tmp_path / "file", stop=stop)
     done.set()
@@ -218,6 +242,7 @@ def chunked(*pieces, end=True):
         for piece in pieces:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n" if end else b"")
+
     return page
 
 
@@ -228,6 +253,7 @@ def test_a_body_in_chunks_that_breaks(server, tmp_path):
 
 
 # --- a server that misbehaves, and there is no file but one line ---
+
 
 @pytest.mark.parametrize("status, times", [(404, 1), (403, 1), (500, 9), (429, 9)])
 def test_a_status_that_stays(server, tmp_path, status, times):
@@ -296,7 +322,9 @@ def test_an_unverified_checksum_is_only_logged(server, tmp_path, caplog):
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
 def test_html_page_with_status_200(server, tmp_path, kind):
-    server.pages["/file"] = say(200, b"\n<!DOCTYPE html><html><title>Sign in</title></html>", Content_Type=kind)
+    server.pages["/file"] = say(
+        200, b"\n<!DOCTYPE html><html><title>Sign in</title></html>", Content_Type=kind
+    )
     for name in ("table.csv", "images.zip", "table.csv.gz", "file"):
         refused("an HTML page", server, tmp_path / name)
     assert not list(tmp_path.iterdir())
@@ -306,7 +334,11 @@ def test_truncated_files(server, tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("1.jpg", DATA)
-    whole = {"table.csv.gz": gzip.compress(DATA), "images.zip": buffer.getvalue(), "table.parquet": b"PAR1" + DATA + b"PAR1"}
+    whole = {
+        "table.csv.gz": gzip.compress(DATA),
+        "images.zip": buffer.getvalue(),
+        "table.parquet": b"PAR1" + DATA + b"PAR1",
+    }
     for name, data in whole.items():
         server.pages["/file"] = say(200, data[:-7])
         refused("ends early or is damaged", server, tmp_path / name)
@@ -335,7 +367,7 @@ def test_a_disk_without_room_is_told_before_a_byte_comes(server, tmp_path, monke
 
 # --- killed ---
 
-START = "import sys; from galaxy_sommelier.download import fetch; fetch(*sys.argv[1:])"
+START = "import sys; from galaxy_sommelier.download.fetch import fetch; fetch(*sys.argv[1:])"
 
 
 def test_killed_at_twenty_random_bytes(server, tmp_path):
@@ -346,6 +378,7 @@ def test_killed_at_twenty_random_bytes(server, tmp_path):
         def kill(self, visit, place=place):
             self.say(200, data[:place], Content_Length=len(data), ETag='"v1"')
             victims.get().kill()
+
         server.pages[path] = in_turn(kill, polite(data))
         process = subprocess.Popen([sys.executable, "-c", START, server.url + path, str(target)])
         victims.put(process)
@@ -357,11 +390,17 @@ def test_killed_at_twenty_random_bytes(server, tmp_path):
 
 
 def test_killed_again_and_again(server, tmp_path):
-    data, pieces, victims, target = random.Random(9).randbytes(40_000_000), random.Random(10), queue.Queue(), tmp_path / "file"
+    data, pieces, victims, target = (
+        random.Random(9).randbytes(40_000_000),
+        random.Random(10),
+        queue.Queue(),
+        tmp_path / "file",
+    )
 
     def kill(self, visit):
         polite(data, cut=lambda visit: 5_000_000 + pieces.randrange(5_000_000))(self, visit)
         victims.get().kill()
+
     server.pages["/file"] = in_turn(kill, kill, kill, polite(data))
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", START, f"{server.url}/file", str(target)])
@@ -374,7 +413,9 @@ def test_killed_again_and_again(server, tmp_path):
 
 def lesson(server, *names):
     """A data set of files on the server."""
-    return DataSet("lesson", "Lesson", "files", "nobody", tuple(DataFile(f"{server.url}/{name}", name) for name in names))
+    return DataSet(
+        "lesson", "Lesson", "files", "nobody", tuple(DataFile(f"{server.url}/{name}", name) for name in names)
+    )
 
 
 @pytest.fixture
@@ -385,7 +426,8 @@ def known(monkeypatch):
 
 CTRL_C = """
 import signal, sys, threading
-from galaxy_sommelier import datasets, download
+from galaxy_sommelier.download import datasets
+from galaxy_sommelier.download.fetch import download
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def on_a_word():  # a signal that reaches another thread, or the main one just before it begins to wait, wakes nobody
@@ -395,7 +437,7 @@ def on_a_word():  # a signal that reaches another thread, or the main one just b
 threading.Thread(target=on_a_word, daemon=True).start()
 files = tuple(datasets.DataFile(sys.argv[1] + name, name[1:]) for name in ("/a", "/b"))
 datasets.DATASETS["lesson"] = datasets.DataSet("lesson", "Lesson", "files", "nobody", files)
-download.download("lesson", sys.argv[2])
+download("lesson", sys.argv[2])
 """
 
 
@@ -415,33 +457,44 @@ def test_ctrl_c_leaves_a_state_that_resumes(server, tmp_path, known, interrupted
         if ready.wait(300) == 0:
             stop(victims.get())
         for n in range(100_000, len(DATA) - 1):  # a byte at a time, until nobody listens any more
-            self.wfile.write(DATA[n:n + 1])
+            self.wfile.write(DATA[n : n + 1])
         self.rfile.read(1)
+
     server.pages |= {"/a": in_turn(interrupt, polite()), "/b": in_turn(interrupt, polite())}
-    process = subprocess.Popen([sys.executable, "-c", CTRL_C, server.url, str(tmp_path)], stdin=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, server.url, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     victims.put(process)
     process.wait(300)
     assert "KeyboardInterrupt" in process.stderr.read()
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
     known(lesson(server, "a", "b"))
-    assert [path.read_bytes() for path in download.download("lesson", tmp_path)] == [DATA, DATA]
+    assert [path.read_bytes() for path in download("lesson", tmp_path)] == [DATA, DATA]
     assert all("Range" in server.visits(path)[-1] for path in ("/a", "/b"))
 
 
 # --- data sets ---
 
+
 def test_a_data_set_comes_once(server, tmp_path, known):
     known(lesson(server, "a", "b", "c", "d", "e", "f"))
     server.pages |= {f"/{name}": polite(DATA[:1000] + name.encode()) for name in "abcdef"}
-    paths = download.download("lesson", tmp_path)
-    assert [path.read_bytes()[-1:] for path in paths] == [b"a", b"b", b"c", b"d", b"e", b"f"] and len(server.asked) == 6
+    paths = download("lesson", tmp_path)
+    assert [path.read_bytes()[-1:] for path in paths] == [b"a", b"b", b"c", b"d", b"e", b"f"] and len(
+        server.asked
+    ) == 6
     manifest = read_manifest(tmp_path)
     assert sorted(manifest) == list("abcdef") and all(came["bytes"] == 1001 for came in manifest.values())
-    assert manifest["a"]["sha256"] == hashlib.sha256(DATA[:1000] + b"a").hexdigest() and manifest["a"]["url"] == f"{server.url}/a"
+    assert (
+        manifest["a"]["sha256"] == hashlib.sha256(DATA[:1000] + b"a").hexdigest()
+        and manifest["a"]["url"] == f"{server.url}/a"
+    )
     (tmp_path / "b").write_bytes(b"short")
     (tmp_path / "c").unlink()
-    assert download.download("lesson", tmp_path) == paths and len(server.asked) == 8
+    assert download("lesson", tmp_path) == paths and len(server.asked) == 8
     assert (tmp_path / "b").read_bytes()[-1:] == b"b"
 
 
@@ -449,8 +502,12 @@ def test_one_missing_file_does_not_stop_the_others(server, tmp_path, known):
     known(lesson(server, "a", "b", "c"))
     server.pages |= {"/a": polite(), "/b": say(404), "/c": polite()}
     with pytest.raises(BadInput, match="1 of 3 files did not come .*/b: the server answers 404") as caught:
-        download.download("lesson", tmp_path)
-    assert "\n" not in str(caught.value) and sorted(read_manifest(tmp_path)) == ["a", "c"] and not (tmp_path / "b").exists()
+        download("lesson", tmp_path)
+    assert (
+        "\n" not in str(caught.value)
+        and sorted(read_manifest(tmp_path)) == ["a", "c"]
+        and not (tmp_path / "b").exists()
+    )
 
 
 def test_limit_and_archives(server, tmp_path, known):
@@ -459,8 +516,11 @@ def test_limit_and_archives(server, tmp_path, known):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("images/1.jpg", DATA)
         archive.writestr("__MACOSX/images/._1.jpg", b"junk")
-    server.pages |= {"/table.csv.gz": polite(gzip.compress(DATA)), "/images_gz2.zip": polite(buffer.getvalue())}
-    paths = download.download("lesson", tmp_path, limit=2)
+    server.pages |= {
+        "/table.csv.gz": polite(gzip.compress(DATA)),
+        "/images_gz2.zip": polite(buffer.getvalue()),
+    }
+    paths = download("lesson", tmp_path, limit=2)
     assert [path.name for path in paths] == ["table.csv.gz", "images_gz2"]
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")] == ["images_gz2/images/1.jpg"]
 
@@ -468,23 +528,28 @@ def test_limit_and_archives(server, tmp_path, known):
 def test_two_downloads_do_not_share_a_folder(server, tmp_path, known):
     known(lesson(server, "a"))
     with alone(tmp_path), pytest.raises(BadInput, match="another process is at work"):
-        download.download("lesson", tmp_path)
+        download("lesson", tmp_path)
     assert not server.asked
 
 
 def test_room_for_all_is_asked_first(server, tmp_path, known, monkeypatch):
-    known(DataSet("lesson", "Lesson", "a zip", "nobody", (DataFile(f"{server.url}/a.zip", "a.zip", about=1e9),)))
+    known(
+        DataSet("lesson", "Lesson", "a zip", "nobody", (DataFile(f"{server.url}/a.zip", "a.zip", about=1e9),))
+    )
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1_500_000_000))
     with pytest.raises(BadInput, match="2 GB are needed and 1.5 GB are free"):
-        download.download("lesson", tmp_path)
+        download("lesson", tmp_path)
     assert not server.asked
 
 
-@pytest.mark.parametrize("name, client", [("gz2-kaggle", "kagglehub"), ("kaggle-challenge", "kagglehub"), ("hub-gz2", "huggingface_hub")])
+@pytest.mark.parametrize(
+    "name, client",
+    [("gz2-kaggle", "kagglehub"), ("kaggle-challenge", "kagglehub"), ("hub-gz2", "huggingface_hub")],
+)
 def test_other_clients(tmp_path, monkeypatch, name, client):
     monkeypatch.setitem(sys.modules, client, None)  # as if it were not installed
     with pytest.raises(BadInput, match=f"needs the package {client}; install it with `pip install {client}`"):
-        download.download(name, tmp_path)
+        download(name, tmp_path)
 
     def fetched(*handle, **options):
         with zipfile.ZipFile(tmp_path / "images_training_rev1.zip", "w") as archive:
@@ -493,38 +558,50 @@ def test_other_clients(tmp_path, monkeypatch, name, client):
 
     def broken(*handle, **options):
         raise RuntimeError("401\nUnauthorized")
+
     both = {"dataset_download": fetched, "competition_download": fetched, "snapshot_download": fetched}
     monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
     monkeypatch.setitem(sys.modules, client, SimpleNamespace(**both))
-    assert download.download(name, tmp_path) == [tmp_path, tmp_path / "images_training_rev1"]
+    assert download(name, tmp_path) == [tmp_path, tmp_path / "images_training_rev1"]
     assert (tmp_path / "images_training_rev1" / "100008.jpg").read_bytes() == DATA
     monkeypatch.setitem(sys.modules, client, SimpleNamespace(**dict.fromkeys(both, broken)))
     with pytest.raises(BadInput, match="did not come .401 Unauthorized."):
-        download.download(name, tmp_path)
+        download(name, tmp_path)
     monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
 
 
 def test_it_waits_for_no_heavy_library():
-    code = "import sys, galaxy_sommelier.download; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    code = "import sys, galaxy_sommelier.download.fetch; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )
 
 
 def test_the_verb(server, tmp_path, known):
     from click.testing import CliRunner
 
-    from galaxy_sommelier.cli import main
+    from galaxy_sommelier.cli.main import main
 
     def sommelier(*words):
         result = CliRunner().invoke(main, ["download", *map(str, words)])
         return result.exit_code, result.output
+
     code, text = sommelier("--list")
-    assert code == 0 and all(name in text for name in DATASETS) and "CC-BY-NC-SA-4.0" in text and "3.41 GB" in text
+    assert (
+        code == 0
+        and all(name in text for name in DATASETS)
+        and "CC-BY-NC-SA-4.0" in text
+        and "3.41 GB" in text
+    )
     known(lesson(server, "a", "b"))
     server.pages["/a"] = polite()
     code, text = sommelier("lesson", "--list")
     assert code == 0 and "licence  not stated" in text and not server.asked
     code, text = sommelier("lesson", "--root", tmp_path, "--limit", 1)
-    assert code == 0 and text.splitlines()[-1] == str(tmp_path / "a") and (tmp_path / "a").read_bytes() == DATA
+    assert (
+        code == 0 and text.splitlines()[-1] == str(tmp_path / "a") and (tmp_path / "a").read_bytes() == DATA
+    )
     server.pages["/b"] = say(404)
     code, text = sommelier("lesson", "--root", tmp_path)
     assert code == 2 and text.splitlines()[-1].startswith("sommelier: ") and "404" in text.splitlines()[-1]
@@ -533,6 +610,7 @@ def test_the_verb(server, tmp_path, known):
 
 
 # --- archives ---
+
 
 def a_zip(path, members):
     """A zip of (name, content), content bytes or the Unix mode of something that is no file."""
@@ -551,8 +629,15 @@ def a_tar(path, members):
         for name, content in members:
             info = tarfile.TarInfo(name)
             if isinstance(content, int):
-                info.type, info.linkname = {stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFREG: tarfile.LNKTYPE,
-                                            stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE}[content], "/etc"
+                info.type, info.linkname = (
+                    {
+                        stat.S_IFLNK: tarfile.SYMTYPE,
+                        stat.S_IFREG: tarfile.LNKTYPE,
+                        stat.S_IFIFO: tarfile.FIFOTYPE,
+                        stat.S_IFCHR: tarfile.CHRTYPE,
+                    }[content],
+                    "/etc",
+                )
                 archive.addfile(info)
             else:
                 info.size = len(content)
@@ -621,8 +706,14 @@ def test_a_hundred_thousand_members(tmp_path):
 @pytest.mark.parametrize("make", [a_zip, a_tar])
 def test_a_damaged_archive_is_named(tmp_path, make):
     data = make(tmp_path / "whole", [(f"{n}.jpg", DATA[:50_000]) for n in range(4)]).read_bytes()
-    flipped = data[:len(data) // 2] + bytes([data[len(data) // 2] ^ 255]) + data[len(data) // 2 + 1:]
-    for name, content in {"half": data[:len(data) // 2], "cut": data[:-10], "flipped": flipped, "text": b"not found", "empty": b""}.items():
+    flipped = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 255]) + data[len(data) // 2 + 1 :]
+    for name, content in {
+        "half": data[: len(data) // 2],
+        "cut": data[:-10],
+        "flipped": flipped,
+        "text": b"not found",
+        "empty": b"",
+    }.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BadInput, match="ends early|damaged") as caught:
             unpack(tmp_path / name, tmp_path / "out")

@@ -1,4 +1,5 @@
 """A store in the hands of other programs."""
+
 import io
 
 import numpy as np
@@ -8,9 +9,9 @@ from astropy.io import votable
 from astropy.table import Table
 from PIL import Image
 
-from galaxy_sommelier.catalog import read_kaggle
-from galaxy_sommelier.exchange import export_table
-from galaxy_sommelier.store import Store, simulated_store, write_store
+from galaxy_sommelier.catalog.gz2 import read_kaggle
+from galaxy_sommelier.data.export import export_table
+from galaxy_sommelier.data.store import Store, simulated_store, write_store
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,13 @@ def store(tmp_path_factory):
 def test_hugging_face_opens_the_shards(store, tmp_path):
     import datasets
 
-    galaxies = datasets.load_dataset("parquet", data_files=str(store.path / "shard-*.parquet"), split="train", cache_dir=str(tmp_path))
+    galaxies = datasets.load_dataset(
+        "parquet", data_files=str(store.path / "shard-*.parquet"), split="train", cache_dir=str(tmp_path)
+    )
     galaxies = galaxies.cast_column("jpeg", datasets.Image())
-    assert galaxies["id_str"][:] == store.ids and np.array_equal(np.asarray(galaxies[7]["jpeg"]), store.image(7))
+    assert galaxies["id_str"][:] == store.ids and np.array_equal(
+        np.asarray(galaxies[7]["jpeg"]), store.image(7)
+    )
 
 
 def test_pandas_opens_the_shards(store):
@@ -43,17 +48,32 @@ def test_nothing_is_lost_on_the_way_to_topcat(store, tmp_path, name):
         if ours.dtype == object or ours.dtype == "str":
             assert theirs.fillna("").tolist() == ours.fillna("").tolist()
         else:
-            assert np.array_equal(theirs.to_numpy(float, na_value=np.nan), ours.to_numpy(float, na_value=np.nan), equal_nan=True)
+            assert np.array_equal(
+                theirs.to_numpy(float, na_value=np.nan), ours.to_numpy(float, na_value=np.nan), equal_nan=True
+            )
     assert not list(tmp_path.glob(".partial*"))
 
 
 def test_missing_numbers_are_marked_in_both_formats(tmp_path):
-    table = pd.DataFrame({"id_str": ["gz2-587722981742084144", "gz2-1"], "votes": pd.array([999_999, None], "Int64"),
-                          "share": np.array([np.nan, 1.5], np.float32), "empty": [None, None], "odd": pd.array([True, None], "boolean")})
+    table = pd.DataFrame(
+        {
+            "id_str": ["gz2-587722981742084144", "gz2-1"],
+            "votes": pd.array([999_999, None], "Int64"),
+            "share": np.array([np.nan, 1.5], np.float32),
+            "empty": [None, None],
+            "odd": pd.array([True, None], "boolean"),
+        }
+    )
     for name in ("table.fits", "table.vot"):
         back = Table.read(export_table(table, tmp_path / name))
-        assert back["votes"].mask.tolist() == back["odd"].mask.tolist() == [False, True] and back["votes"][0] == 999_999
-        assert np.isnan(back["share"].filled(np.nan)).tolist() == [True, False] and back["share"].dtype.itemsize == 4
+        assert (
+            back["votes"].mask.tolist() == back["odd"].mask.tolist() == [False, True]
+            and back["votes"][0] == 999_999
+        )
+        assert (
+            np.isnan(back["share"].filled(np.nan)).tolist() == [True, False]
+            and back["share"].dtype.itemsize == 4
+        )
         assert str(back["id_str"][0]) == "gz2-587722981742084144" and back["votes"].dtype.kind == "i"
 
 
@@ -64,8 +84,12 @@ def test_the_votable_is_valid(store, tmp_path):
 
 
 def test_real_galaxies(kaggle_root, tmp_path):
-    table = read_kaggle(kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1")[:20]
+    table = read_kaggle(
+        kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1"
+    )[:20]
     write_store(table, tmp_path / "store")
     back = Table.read(export_table(Store(tmp_path / "store"), tmp_path / "kaggle.fits"))
     assert back["id_str"].astype(str).tolist() == table.id_str.tolist()
-    assert np.allclose(back["smooth_or_featured_smooth_fraction"], table["smooth-or-featured_smooth_fraction"])
+    assert np.allclose(
+        back["smooth_or_featured_smooth_fraction"], table["smooth-or-featured_smooth_fraction"]
+    )

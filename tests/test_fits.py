@@ -1,4 +1,5 @@
 """FITS files from the outside: every header variant and every kind of damage, known truths, and the real files."""
+
 import bz2
 import gzip
 
@@ -8,15 +9,22 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.fits import FitsImage, is_fits, join, read_fits
-from galaxy_sommelier.image import BadImage
-from galaxy_sommelier.stretch import RECIPES, decode_any, default_recipe, read_any, resample, to_rgb
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.images.fits import FitsImage, is_fits, join, read_fits
+from galaxy_sommelier.images.pixels import BadImage
+from galaxy_sommelier.images.stretch import RECIPES, decode_any, default_recipe, read_any, resample, to_rgb
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
 BLOB = np.exp(-((X - 32) ** 2 + (Y - 32) ** 2) / 50)
-SKY = {"CTYPE1": "RA---TAN", "CRVAL1": 40.0, "CRPIX1": 32.5, "CTYPE2": "DEC--TAN", "CRVAL2": 60.0, "CRPIX2": 32.5}
+SKY = {
+    "CTYPE1": "RA---TAN",
+    "CRVAL1": 40.0,
+    "CRPIX1": 32.5,
+    "CTYPE2": "DEC--TAN",
+    "CRVAL2": 60.0,
+    "CRPIX2": 32.5,
+}
 
 
 def scene(colour, seed=1):
@@ -27,7 +35,9 @@ def scene(colour, seed=1):
 
 def write(path, *hdus, **cards):
     """Arrays become images, None an empty header; cards go into the first header."""
-    made = [hdu if isinstance(hdu, fits.ImageHDU | fits.CompImageHDU | fits.BinTableHDU) else None for hdu in hdus]
+    made = [
+        hdu if isinstance(hdu, fits.ImageHDU | fits.CompImageHDU | fits.BinTableHDU) else None for hdu in hdus
+    ]
     made[0] = fits.PrimaryHDU(hdus[0])
     made = [hdu if hdu is not None else fits.ImageHDU(data) for hdu, data in zip(made, hdus, strict=True)]
     made[0].header.update(cards)
@@ -48,7 +58,10 @@ def grz(tmp_path):
 @pytest.mark.parametrize("pack", ["plain", "gzip", "bzip2", "fz"])
 def test_a_file_that_ends_early_is_named_and_never_read(tmp_path, grz, pack, share):
     if pack == "fz":
-        planes = [fits.CompImageHDU(plane, fits.Header([("FILTER", band)])) for band, plane in zip("grz", scene((1, 1, 1)), strict=True)]
+        planes = [
+            fits.CompImageHDU(plane, fits.Header([("FILTER", band)]))
+            for band, plane in zip("grz", scene((1, 1, 1)), strict=True)
+        ]
         grz = write(tmp_path / "whole.fits.fz", None, *planes, BUNIT="nanomaggy")
     whole = {"gzip": gzip.compress, "bzip2": bz2.compress}.get(pack, bytes)(grz.read_bytes())
     if pack in ("plain", "fz"):  # the last block is filled up with zeros that belong to no image
@@ -95,7 +108,10 @@ BROKEN = {
     "holds no image": lambda: [np.arange(30.0)],
     "band r has no good pixel": lambda: [nan_band(scene((1, 1, 1)))],
     "band z is 0 everywhere": lambda: [scene((1, 1, 1)) * np.array([1, 1, 0], "f4")[:, None, None]],
-    "different shape": lambda: [None, *(np.asarray(plane[:n], order="C") for plane, n in zip(scene((1, 1, 1)), (64, 64, 48), strict=True))],
+    "different shape": lambda: [
+        None,
+        *(np.asarray(plane[:n], order="C") for plane, n in zip(scene((1, 1, 1)), (64, 64, 48), strict=True)),
+    ],
     "cube with one band": lambda: [scene((1, 1, 1))[:1]],
     "4 axes": lambda: [scene((1, 1, 1))[None]],
     "at most 16": lambda: [np.random.default_rng(0).normal(size=(17, 16, 16))],
@@ -115,7 +131,10 @@ def test_extensions_that_contradict_each_other(tmp_path):
     chips = [fits.ImageHDU(plane, name="SCI") for plane in (one, two)]
     with pytest.raises(BadImage, match="several images in one band"):
         read_fits(write(tmp_path / "chips.fits", None, *chips, FILTER="F814W"))
-    units = [fits.ImageHDU(plane, fits.Header([("BUNIT", unit)])) for plane, unit in ((one, "nanomaggy"), (two, "adu"))]
+    units = [
+        fits.ImageHDU(plane, fits.Header([("BUNIT", unit)]))
+        for plane, unit in ((one, "nanomaggy"), (two, "adu"))
+    ]
     with pytest.raises(BadImage, match="different units"):
         read_fits(write(tmp_path / "units.fits", None, *units))
     with pytest.raises(BadImage, match="different shape"):
@@ -147,11 +166,17 @@ def test_random_damage_is_an_image_or_one_line(tmp_path, grz, seed):
 
 def test_every_packing_gives_the_same_light(tmp_path, grz):
     expected, whole = read_fits(grz), grz.read_bytes()
-    for name, content in {"a.fits.gz": gzip.compress(whole), "b.fits.bz2": bz2.compress(whole), "c.jpg": whole}.items():
+    for name, content in {
+        "a.fits.gz": gzip.compress(whole),
+        "b.fits.bz2": bz2.compress(whole),
+        "c.jpg": whole,
+    }.items():
         (tmp_path / name).write_bytes(content)
         read = read_fits(tmp_path / name)
         assert np.array_equal(read.bands, expected.bands) and read.names == expected.names
-    tiles = fits.CompImageHDU(scene((0.3, 0.6, 0.9)), fits.Header([("BANDS", "grz")]), quantize_level=0, compression_type="GZIP_2")
+    tiles = fits.CompImageHDU(
+        scene((0.3, 0.6, 0.9)), fits.Header([("BANDS", "grz")]), quantize_level=0, compression_type="GZIP_2"
+    )
     assert np.array_equal(read_fits(write(tmp_path / "d.fits.fz", None, tiles)).bands, expected.bands)
 
 
@@ -164,7 +189,9 @@ def test_scaled_and_blank_whole_numbers(tmp_path):
     hdu.writeto(tmp_path / "scaled.fits")
     image = read_fits(tmp_path / "scaled.fits")
     assert np.nanmax(np.abs(image.bands[0] - truth)) < 0.001
-    assert image.bad == {"not a number": 1, "empty": 0, "saturated": 0, "flagged": 0} and np.isnan(image.bands[0, 5, 7])
+    assert image.bad == {"not a number": 1, "empty": 0, "saturated": 0, "flagged": 0} and np.isnan(
+        image.bands[0, 5, 7]
+    )
     counts = (1000 + 500 * BLOB).astype(np.uint16)  # unsigned: BZERO = 32768
     assert np.array_equal(read_fits(write(tmp_path / "unsigned.fits", counts)).bands[0], counts)
 
@@ -173,7 +200,11 @@ def test_scaled_and_blank_whole_numbers(tmp_path):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_pixel_scale_north_and_centre_agree_with_astropy(tmp_path, turn, mirrored):
     angle, scale = np.radians(turn), 0.396 / 3600
-    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1 if mirrored else -1, 1])
+    matrix = (
+        scale
+        * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        @ np.diag([1 if mirrored else -1, 1])
+    )
     cards = {f"CD{i + 1}_{j + 1}": float(matrix[i, j]) for i in range(2) for j in range(2)}
     image = read_fits(write(tmp_path / "turned.fits", scene((1, 1, 1))[0], **SKY, **cards))
     wcs = WCS(fits.getheader(tmp_path / "turned.fits"))
@@ -184,7 +215,12 @@ def test_pixel_scale_north_and_centre_agree_with_astropy(tmp_path, turn, mirrore
     assert image.centre == pytest.approx((float(ra), float(dec)))
 
 
-LOST = [{}, {"CTYPE1": "RA---TAN"}, {**SKY, "CD1_1": 0.0, "CD2_2": 0.0}, {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR"}]
+LOST = [
+    {},
+    {"CTYPE1": "RA---TAN"},
+    {**SKY, "CD1_1": 0.0, "CD2_2": 0.0},
+    {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR"},
+]
 
 
 @pytest.mark.parametrize("cards", LOST)
@@ -202,19 +238,29 @@ def test_flags_weights_and_saturation(tmp_path):
     legacy[40, 40], legacy[41, 41] = 64, 4096  # bad in all r exposures; part of a large galaxy
     remarks = {"DQ": flags, "WHT": seen, "MASKBITS": legacy, "ERR": seen}
     extra = [fits.ImageHDU(values, name=name) for name, values in remarks.items()]
-    image = read_fits(write(tmp_path / "flags.fits", bands, *extra, BANDS="grz", BUNIT="nanomaggy", SATURATE=0.99))
+    image = read_fits(
+        write(tmp_path / "flags.fits", bands, *extra, BANDS="grz", BUNIT="nanomaggy", SATURATE=0.99)
+    )
     core = int((bands >= 0.99).sum())
     assert image.bad == {"not a number": 4 * SIDE, "empty": 0, "saturated": core, "flagged": 7} and core > 0
     assert image.mask.sum() == 4 * SIDE + core + 7 and np.isnan(image.bands).sum() == 4 * SIDE + 7
-    assert np.isnan(image.bands[1, 40, 40]) and not np.isnan(image.bands[0, 40, 40]) and not image.mask[:, 41, 41].any()
+    assert (
+        np.isnan(image.bands[1, 40, 40])
+        and not np.isnan(image.bands[0, 40, 40])
+        and not image.mask[:, 41, 41].any()
+    )
     assert image.missing == pytest.approx([(4 * SIDE + 2) / SIDE**2, 3 / SIDE**2, 2 / SIDE**2])
 
 
 def test_an_sdss_frame_with_its_tables(tmp_path):
     table = fits.BinTableHDU.from_columns([fits.Column("allsky", "E", array=[0.1])])
     cards = {"FILTER": "r", "BUNIT": "nanomaggy", "ORIGIN": "SDSS"}
-    image = read_fits(write(tmp_path / "frame.fits", scene((1, 1, 1))[1], fits.ImageHDU(np.ones(64)), table, **cards))
-    assert (image.names, image.unit, image.survey) == (("r",), "nanomaggy", "sdss") and default_recipe(image) == "grey"
+    image = read_fits(
+        write(tmp_path / "frame.fits", scene((1, 1, 1))[1], fits.ImageHDU(np.ones(64)), table, **cards)
+    )
+    assert (image.names, image.unit, image.survey) == (("r",), "nanomaggy", "sdss") and default_recipe(
+        image
+    ) == "grey"
 
 
 def test_hubble_science_extension_takes_the_filter_from_the_first_header(tmp_path):
@@ -229,10 +275,19 @@ def test_hubble_science_extension_takes_the_filter_from_the_first_header(tmp_pat
 def test_join(tmp_path, grz):
     cards = dict(SKY, CDELT1=-1e-4, CDELT2=1e-4, BUNIT="nanomaggy")
     bands = scene((0.3, 0.6, 0.9))
-    one_each = [read_fits(write(tmp_path / f"{band}.fits", plane, FILTER=band, **cards)) for band, plane in zip("grz", bands, strict=True)]
+    one_each = [
+        read_fits(write(tmp_path / f"{band}.fits", plane, FILTER=band, **cards))
+        for band, plane in zip("grz", bands, strict=True)
+    ]
     assert np.array_equal(to_rgb(join(*one_each)), to_rgb(read_fits(grz)))
-    for name, rows, change in (("smaller", 50, {}), ("elsewhere", SIDE, {"CRVAL2": 60.01}), ("counts", SIDE, {"BUNIT": "adu"})):
-        other = read_fits(write(tmp_path / f"{name}.fits", bands[1, :rows].copy(), FILTER="r", **{**cards, **change}))
+    for name, rows, change in (
+        ("smaller", 50, {}),
+        ("elsewhere", SIDE, {"CRVAL2": 60.01}),
+        ("counts", SIDE, {"BUNIT": "adu"}),
+    ):
+        other = read_fits(
+            write(tmp_path / f"{name}.fits", bands[1, :rows].copy(), FILTER="r", **{**cards, **change})
+        )
         with pytest.raises(BadInput, match=f"{name}.fits"):
             join(one_each[0], other)
     with pytest.raises(BadInput, match="one band"):
@@ -251,7 +306,9 @@ def image_of(bands, names, unit="nanomaggy"):
 @pytest.mark.parametrize("red", [True, False])
 def test_a_red_source_is_red_and_a_blue_one_blue(recipe, names, red):
     flux = (0.1, 0.5, 1.5) if red else (0.6, 0.5, 0.4)
-    r, g, b = to_rgb(image_of(scene(flux), names), recipe)[26:38, 26:38].reshape(-1, 3).astype(int).mean(axis=0)
+    r, g, b = (
+        to_rgb(image_of(scene(flux), names), recipe)[26:38, 26:38].reshape(-1, 3).astype(int).mean(axis=0)
+    )
     assert r > g > b if red else r < g < b
 
 
@@ -261,7 +318,12 @@ def test_two_bands_in_either_order_and_cosmos(red):
     forth = to_rgb(image_of([blue, long], ("F606W", "F814W")))
     assert np.array_equal(forth, to_rgb(image_of([long, blue], ("F814W", "F606W"))))
     sharp = scene((1, 1, 1), seed=2)[:1]
-    pseudo = to_rgb(image_of(np.concatenate([scene((0.2, 0.5, 1.5) if red else (1.5, 1, 0.4)), sharp]), ("B", "r", "i", "F814W")))
+    pseudo = to_rgb(
+        image_of(
+            np.concatenate([scene((0.2, 0.5, 1.5) if red else (1.5, 1, 0.4)), sharp]),
+            ("B", "r", "i", "F814W"),
+        )
+    )
     for picture in (forth, pseudo):
         r, g, b = picture[28:36, 28:36].reshape(-1, 3).astype(int).mean(axis=0)
         assert r > g > b if red else r < g < b
@@ -269,7 +331,9 @@ def test_two_bands_in_either_order_and_cosmos(red):
 
 def test_cosmos_keeps_the_sharpness_of_hubble():
     ground = np.stack([band + 0 * BLOB for band in scene((0.5, 0.5, 0.5))])
-    sharp = np.exp(-((X - 32) ** 2 + (Y - 32) ** 2) / 4) + np.random.default_rng(3).normal(0, 0.01, BLOB.shape)
+    sharp = np.exp(-((X - 32) ** 2 + (Y - 32) ** 2) / 4) + np.random.default_rng(3).normal(
+        0, 0.01, BLOB.shape
+    )
     width = {}
     for name, bands in {"pseudo": [*ground, sharp], "ground": [*ground, BLOB + 0 * sharp]}.items():
         bright = to_rgb(image_of(bands, ("B", "r", "i", "F814W"))).max(axis=2)
@@ -277,13 +341,24 @@ def test_cosmos_keeps_the_sharpness_of_hubble():
     assert width["pseudo"] < 0.5 * width["ground"]
 
 
-UNITS = [({"BUNIT": "nanomaggy"}, 1), ({"BUNIT": "NANOMAGGIES"}, 1), ({"BUNIT": "uJy"}, 3.631), ({"BUNIT": "Jy"}, 3.631e-6),
-         ({"BUNIT": "adu", "MAGZERO": 25.0}, 10), ({"MAGZERO": 30.0}, 1000), ({"SURVEY": "DECaLS"}, 1)]
+UNITS = [
+    ({"BUNIT": "nanomaggy"}, 1),
+    ({"BUNIT": "NANOMAGGIES"}, 1),
+    ({"BUNIT": "uJy"}, 3.631),
+    ({"BUNIT": "Jy"}, 3.631e-6),
+    ({"BUNIT": "adu", "MAGZERO": 25.0}, 10),
+    ({"MAGZERO": 30.0}, 1000),
+    ({"SURVEY": "DECaLS"}, 1),
+]
 
 
 @pytest.mark.parametrize("cards, factor", UNITS)
 def test_the_picture_does_not_depend_on_the_unit(tmp_path, grz, cards, factor):
-    image = read_fits(write(tmp_path / "unit.fits", scene((0.3, 0.6, 0.9)).astype(np.float64) * factor, BANDS="grz", **cards))
+    image = read_fits(
+        write(
+            tmp_path / "unit.fits", scene((0.3, 0.6, 0.9)).astype(np.float64) * factor, BANDS="grz", **cards
+        )
+    )
     assert image.unit == "nanomaggy" and np.allclose(image.bands, read_fits(grz).bands, rtol=1e-4, atol=1e-7)
     assert np.abs(to_rgb(image).astype(int) - to_rgb(read_fits(grz))).max() <= 1
 
@@ -291,21 +366,27 @@ def test_the_picture_does_not_depend_on_the_unit(tmp_path, grz, cards, factor):
 @pytest.mark.parametrize("factor, pedestal", [(1e-12, 0), (1e6, 0), (40, 900)])
 def test_grey_depends_on_neither_scale_nor_sky(factor, pedestal):
     band = scene((1, 1, 1))[:1].astype(np.float64)
-    difference = to_rgb(image_of(band, "r")).astype(int) - to_rgb(image_of(band * factor + pedestal, "r", "adu"))
+    difference = to_rgb(image_of(band, "r")).astype(int) - to_rgb(
+        image_of(band * factor + pedestal, "r", "adu")
+    )
     assert np.abs(difference).max() <= 2
 
 
 def test_resampling_keeps_the_mean_light_and_leaves_holes_alone():
     image = image_of(scene((0.5, 1, 2)), "grz")
     for size in (16, 32, 48, 128):
-        assert np.allclose(resample(image, size).bands.mean(axis=(1, 2)), image.bands.mean(axis=(1, 2)), rtol=0.02)
+        assert np.allclose(
+            resample(image, size).bands.mean(axis=(1, 2)), image.bands.mean(axis=(1, 2)), rtol=0.02
+        )
     hot = image_of(np.full((1, SIDE, SIDE), 3.0), "r")
     hot.bands[0, 20:40, 20:40] = 1e6
     hot.mask[0, 20:40, 20:40] = True  # flagged: must not reach its surroundings
     hot.bands[hot.mask] = np.nan
     for size in (16, 32, 48, 128):
         light = resample(hot, size).bands
-        assert np.allclose(light[~np.isnan(light)], 3) and np.isnan(light).mean() == pytest.approx(400 / SIDE**2, rel=0.25)
+        assert np.allclose(light[~np.isnan(light)], 3) and np.isnan(light).mean() == pytest.approx(
+            400 / SIDE**2, rel=0.25
+        )
 
 
 def test_a_saturated_core_stays_bright_and_counts_as_bad():
@@ -321,7 +402,11 @@ def test_a_pixel_without_any_band_is_black_and_without_one_is_grey():
     image.bands[0, :, :32], image.bands[:, :, 50:] = np.nan, np.nan
     for recipe in ("decals", "sdss"):
         picture = to_rgb(image_of(image.bands, "grz" if recipe == "decals" else "gri"), recipe).astype(int)
-        assert (picture[:, 50:] == 0).all() and np.ptp(picture[:, :32], axis=2).max() <= 1 and np.ptp(picture[:, 32:50], axis=2).max() > 10
+        assert (
+            (picture[:, 50:] == 0).all()
+            and np.ptp(picture[:, :32], axis=2).max() <= 1
+            and np.ptp(picture[:, 32:50], axis=2).max() > 10
+        )
 
 
 def test_the_picture_stands_upright():
@@ -333,13 +418,16 @@ def test_the_picture_stands_upright():
 # ---------------------------------------------------------------- which recipe
 
 
-@pytest.mark.parametrize("names, unit, message", [
-    ("gri", "adu", "sdss"),
-    (("", "", ""), "nanomaggy", "sdss or decals"),
-    ("ugr", "nanomaggy", "no recipe fits"),
-    (("F606W", "F814W"), "unknown", "two_bands"),
-    (("", ""), "nanomaggy", "two_bands"),
-])
+@pytest.mark.parametrize(
+    "names, unit, message",
+    [
+        ("gri", "adu", "sdss"),
+        (("", "", ""), "nanomaggy", "sdss or decals"),
+        ("ugr", "nanomaggy", "no recipe fits"),
+        (("F606W", "F814W"), "unknown", "two_bands"),
+        (("", ""), "nanomaggy", "two_bands"),
+    ],
+)
 def test_where_no_recipe_fits_the_error_says_which_would(names, unit, message):
     with pytest.raises(BadInput, match=message) as caught:
         to_rgb(image_of(scene((1, 1, 1))[: len(names)], names, unit))
@@ -393,9 +481,12 @@ def test_every_real_file_is_a_picture_or_an_error_that_names_it(fits_root):
         recipe = default_recipe(image)
         assert picture.dtype == np.uint8 and min(picture.shape[:2]) == 96, path
         assert recipe == ("decals" if "decals" in str(path) else "grey"), path
-        if np.ptp(picture) < 200 or not 5 < np.median(picture) < 160: flat.append(path.name)
+        if np.ptp(picture) < 200 or not 5 < np.median(picture) < 160:
+            flat.append(path.name)
     assert list(refused) == ["example_incomplete.fits"]
-    assert "example_incomplete.fits: is cut off: 1389044 of 2162880 bytes" in refused["example_incomplete.fits"]
+    assert (
+        "example_incomplete.fits: is cut off: 1389044 of 2162880 bytes" in refused["example_incomplete.fits"]
+    )
     assert not flat
     gaps = read_fits(fits_root / "decals_zooniverse/example_bad_pix.fits")
     assert gaps.missing == pytest.approx([0.757, 0.728, 0], abs=0.001) and set(RECIPES) >= {"decals", "grey"}
@@ -405,14 +496,27 @@ def test_every_real_file_is_a_picture_or_an_error_that_names_it(fits_root):
 
 def test_real_headers(fits_root):
     frame = read_fits(fits_root / "sdss_weinaike/image.fit")
-    assert (frame.names, frame.unit, frame.survey, frame.bad["not a number"]) == (("r",), "nanomaggy", "sdss", 768)
+    assert (frame.names, frame.unit, frame.survey, frame.bad["not a number"]) == (
+        ("r",),
+        "nanomaggy",
+        "sdss",
+        768,
+    )
     assert frame.pixel_scale == pytest.approx(0.396, abs=0.001) and frame.north == pytest.approx(-90, abs=0.2)
-    close, wide = (read_fits(fits_root / f"decals_zooniverse/{name}.fits") for name in ("example_a", "temp_small"))
+    close, wide = (
+        read_fits(fits_root / f"decals_zooniverse/{name}.fits") for name in ("example_a", "temp_small")
+    )
     assert (close.names, close.unit, close.survey) == (("g", "r", "z"), "nanomaggy", "decals")
-    assert close.pixel_scale == pytest.approx(0.1) and wide.pixel_scale == pytest.approx(0.262) and abs(close.north) < 1e-6
+    assert (
+        close.pixel_scale == pytest.approx(0.1)
+        and wide.pixel_scale == pytest.approx(0.262)
+        and abs(close.north) < 1e-6
+    )
     assert close.centre == pytest.approx(wide.centre, abs=1e-4)
     decam = [read_fits(fits_root / f"decam_piraino/132_{band}band.fits") for band in "gr"]
-    assert all(image.unit == "unknown" and image.pixel_scale == pytest.approx(0.263, abs=0.001) for image in decam)
+    assert all(
+        image.unit == "unknown" and image.pixel_scale == pytest.approx(0.263, abs=0.001) for image in decam
+    )
     assert decam[0].bad["not a number"] == 7936
     hubble = read_fits(fits_root / "hst_matthewkirby/hstx2366y9367.r.fits")
     assert (hubble.pixel_scale, hubble.names, hubble.unit) == (None, ("",), "unknown")

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from galaxy_sommelier.catalog import read_willett, votes_of
-from galaxy_sommelier.floor import (
+from galaxy_sommelier.catalog.gz2 import read_willett
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.catalog.table import votes_of
+from galaxy_sommelier.evaluation.metrics import (
+    kaggle_headline,
+    kaggle_moments,
+    moments,
+    people,
+    reached,
+    summarise,
+    training_mean,
+)
+from galaxy_sommelier.evaluation.noise_floor import (
     answer_floors,
     answer_noise,
     answer_ways,
@@ -18,9 +29,8 @@ from galaxy_sommelier.floor import (
     vote_noise,
     way,
 )
-from galaxy_sommelier.metrics import kaggle_headline, kaggle_moments, moments, people, reached, summarise, training_mean
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.simulate import sample_truth, true_fractions, vote
+from galaxy_sommelier.images.painting import sample_truth
+from galaxy_sommelier.images.simulation import true_fractions, vote
 
 
 def judged(p, volunteers, seed):
@@ -92,8 +102,12 @@ def test_accuracy_and_likelihood_floors(sky, noise):
         part = GZ2.slices[row.question]
         use = mask[:, part.start]
         k, said = votes[use, part], p[use, part]
-        assert row.floor_accuracy == pytest.approx((k.argmax(1) == said.argmax(1)).mean(), rel=0.02), row.question
-        assert row.floor_log_likelihood == pytest.approx((k * np.log(said.clip(1e-12))).sum() / k.sum(), rel=0.02), row.question
+        assert row.floor_accuracy == pytest.approx((k.argmax(1) == said.argmax(1)).mean(), rel=0.02), (
+            row.question
+        )
+        assert row.floor_log_likelihood == pytest.approx(
+            (k * np.log(said.clip(1e-12))).sum() / k.sum(), rel=0.02
+        ), row.question
 
 
 def test_headline_floors(sky):
@@ -117,7 +131,9 @@ def test_nobody_beats_the_floor(sky, noise):
 @pytest.mark.parametrize("share", [0.0, 0.07, 0.5, 1.0])
 def test_vote_noise_is_unbiased(n, share):
     k = np.arange(n + 1)
-    assert stats.binom.pmf(k, n, share) @ vote_noise(k, n) == pytest.approx(share * (1 - share) / n, abs=1e-12)
+    assert stats.binom.pmf(k, n, share) @ vote_noise(k, n) == pytest.approx(
+        share * (1 - share) / n, abs=1e-12
+    )
 
 
 def test_one_vote_tells_nothing():
@@ -148,7 +164,10 @@ def test_beliefs_are_bayes(sky):
 
 
 def test_no_galaxies_no_votes_and_one_vote():
-    assert answer_noise(np.zeros(0, int), np.zeros(0, int)).shape == (0, 3) and len(best_accuracy(np.zeros((0, 3), int))) == 0
+    assert (
+        answer_noise(np.zeros(0, int), np.zeros(0, int)).shape == (0, 3)
+        and len(best_accuracy(np.zeros((0, 3), int))) == 0
+    )
     votes = np.zeros((4, len(GZ2.answers)), int)
     votes[0, 0] = 1  # one volunteer, who said "smooth"
     asked = people(votes)
@@ -161,7 +180,11 @@ def test_no_galaxies_no_votes_and_one_vote():
 
 def test_way():
     np.testing.assert_allclose(way([0.3, 0.2, 0.1, 0.4], 0.3, 0.1), [0, 0.5, 1, -0.5])
-    assert way(0.9, 0.5, 1.0) == pytest.approx(0.8) and np.isnan(way(0.2, 0.1, 0.1)) and np.isnan(way(np.nan, 0, 1))
+    assert (
+        way(0.9, 0.5, 1.0) == pytest.approx(0.8)
+        and np.isnan(way(0.2, 0.1, 0.1))
+        and np.isnan(way(np.nan, 0, 1))
+    )
 
 
 def test_floors_of_real_votes(stripe82_root):
@@ -173,7 +196,13 @@ def test_floors_of_real_votes(stripe82_root):
     rows = answer_floors(votes, mask, noise_parts(votes, mask, asked)).set_index("answer")
     assert rows.n["smooth-or-featured_smooth"] > 19_000
     rng = np.random.default_rng(0)
-    for answer in ("smooth-or-featured_smooth", "disk-edge-on_yes", "bar_yes", "has-spiral-arms_yes", "something-odd_yes"):
+    for answer in (
+        "smooth-or-featured_smooth",
+        "disk-edge-on_yes",
+        "bar_yes",
+        "has-spiral-arms_yes",
+        "something-odd_yes",
+    ):
         j = GZ2.index(answer)
         k, n = votes[mask[:, j], j], asked[mask[:, j], j]
         half = rng.hypergeometric(k, n - k, n // 2, (40, len(n)))
@@ -184,13 +213,26 @@ def test_floors_of_real_votes(stripe82_root):
 
 
 ESTIMATED = {  # answer: volunteers, RMSE; estimates for 44 classifications from this table's vote shares, good to 20 %
-    "smooth-or-featured_smooth": (44, 0.063), "smooth-or-featured_featured-or-disk": (44, 0.058),
-    "smooth-or-featured_artifact": (44, 0.035), "disk-edge-on_yes": (20, 0.065), "bar_yes": (21, 0.086),
-    "has-spiral-arms_yes": (21, 0.091), "bulge-size_none": (21, 0.055), "bulge-size_just-noticeable": (21, 0.105),
-    "bulge-size_obvious": (21, 0.105), "bulge-size_dominant": (21, 0.067), "something-odd_yes": (42, 0.059),
-    "how-rounded_round": (33, 0.063), "how-rounded_in-between": (33, 0.072), "how-rounded_cigar-shaped": (33, 0.045),
-    "edge-on-bulge_rounded": (17, 0.104), "edge-on-bulge_boxy": (17, 0.064), "edge-on-bulge_none": (17, 0.097),
-    "spiral-winding_tight": (25, 0.096), "spiral-winding_medium": (25, 0.098), "spiral-winding_loose": (25, 0.071),
+    "smooth-or-featured_smooth": (44, 0.063),
+    "smooth-or-featured_featured-or-disk": (44, 0.058),
+    "smooth-or-featured_artifact": (44, 0.035),
+    "disk-edge-on_yes": (20, 0.065),
+    "bar_yes": (21, 0.086),
+    "has-spiral-arms_yes": (21, 0.091),
+    "bulge-size_none": (21, 0.055),
+    "bulge-size_just-noticeable": (21, 0.105),
+    "bulge-size_obvious": (21, 0.105),
+    "bulge-size_dominant": (21, 0.067),
+    "something-odd_yes": (42, 0.059),
+    "how-rounded_round": (33, 0.063),
+    "how-rounded_in-between": (33, 0.072),
+    "how-rounded_cigar-shaped": (33, 0.045),
+    "edge-on-bulge_rounded": (17, 0.104),
+    "edge-on-bulge_boxy": (17, 0.064),
+    "edge-on-bulge_none": (17, 0.097),
+    "spiral-winding_tight": (25, 0.096),
+    "spiral-winding_medium": (25, 0.098),
+    "spiral-winding_loose": (25, 0.071),
 }
 
 
@@ -198,11 +240,16 @@ def test_floors_of_stripe82_agree_with_an_independent_estimate(stripe82_root):
     """Noise goes with one over the root of the volunteers; the two choose their galaxies differently where few were asked."""
     votes = votes_of(read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz"), GZ2)
     asked = people(votes)
-    mask = reached(np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0), votes=votes, min_votes=10)
+    mask = reached(
+        np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0), votes=votes, min_votes=10
+    )
     rows, ratios = answer_floors(votes, mask, noise_parts(votes, mask, asked)).set_index("answer"), {}
     for answer, (volunteers, rmse) in ESTIMATED.items():
         here = np.median(asked[mask[:, GZ2.index(answer)], GZ2.index(answer)])
         ratios[answer] = rows.floor_rmse[answer] * np.sqrt(here / volunteers) / rmse
     assert all(0.75 < ratio < 1.25 for ratio in ratios.values()), ratios
     assert np.median(list(ratios.values())) == pytest.approx(1, abs=0.1)
-    assert all(ratios[name] == pytest.approx(1, abs=0.06) for name in ("smooth-or-featured_smooth", "bar_yes", "something-odd_yes"))
+    assert all(
+        ratios[name] == pytest.approx(1, abs=0.06)
+        for name in ("smooth-or-featured_smooth", "bar_yes", "something-odd_yes")
+    )

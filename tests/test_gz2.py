@@ -4,9 +4,9 @@ import re
 import pandas as pd
 import pytest
 
-from galaxy_sommelier.files import read_json
-from galaxy_sommelier.model import build_model
-from galaxy_sommelier.runs import run_experiment
+from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.core.runs import run_experiment
+from galaxy_sommelier.models.model import build_model
 
 RESULTS = "test_reproducible_results.csv"
 CLASSES = {"edge_on", "featured", "smooth", "spiral"}

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_sommelier.image import BadImage, ImageReport, decode, encode, read_image, resize
-from galaxy_sommelier.simulate import simulate
-from galaxy_sommelier.store import Store, write_store
+from galaxy_sommelier.data.store import Store, write_store
+from galaxy_sommelier.images.pixels import BadImage, ImageReport, decode, encode, read_image, resize
+from galaxy_sommelier.images.simulation import simulate
 
 RNG = np.random.default_rng(0)
-PIXELS = np.asarray(Image.fromarray(RNG.integers(0, 255, (12, 12, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC))
+PIXELS = np.asarray(
+    Image.fromarray(RNG.integers(0, 255, (12, 12, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
+)
 GREY = np.asarray(Image.fromarray(PIXELS).convert("L"))
 
 
@@ -33,7 +35,11 @@ GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey l
     "cmyk jpeg": (file_of(PICTURE.convert("CMYK"), "JPEG", quality=95), PIXELS, 5),
     "png": (file_of(PICTURE, "PNG"), PIXELS, 0),
     "grey png": (file_of(PICTURE.convert("L"), "PNG"), np.dstack([GREY] * 3), 0),
-    "black and white png": (file_of(PICTURE.convert("1"), "PNG"), np.asarray(PICTURE.convert("1").convert("RGB")), 0),
+    "black and white png": (
+        file_of(PICTURE.convert("1"), "PNG"),
+        np.asarray(PICTURE.convert("1").convert("RGB")),
+        0,
+    ),
     "palette png": (file_of(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB")), 0),
     "opaque rgba png": (file_of(PICTURE.convert("RGBA"), "PNG"), PIXELS, 0),
     "opaque grey and alpha png": (file_of(PICTURE.convert("LA"), "PNG"), np.dstack([GREY] * 3), 0),
@@ -58,11 +64,17 @@ BAD = {  # each is refused for a reason that names what is wrong
     "1x1 png": (file_of(PICTURE.crop((0, 0, 1, 1)), "PNG"), "too small: 1x1"),
     "one row": (file_of(PICTURE.crop((0, 0, 64, 1)), "PNG"), "too small: 64x1"),
     "transparent pixel": (file_of(Image.fromarray(CLEAR), "PNG"), "transparent"),
-    "transparent colour of a palette": (file_of(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))), "transparent"),
+    "transparent colour of a palette": (
+        file_of(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))),
+        "transparent",
+    ),
     "16-bit tiff": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"), "white level"),
     "floating-point tiff": (file_of(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "white level"),
     "32-bit tiff": (file_of(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "white level"),
-    "several frames": (file_of(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(90)]), "2 frames"),
+    "several frames": (
+        file_of(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(90)]),
+        "2 frames",
+    ),
 }
 
 
@@ -79,7 +91,11 @@ def test_is_refused_in_one_line(kind):
     data, reason = BAD[kind]
     with pytest.raises(BadImage) as caught:
         decode(data, "folder/587.jpg")
-    assert str(caught.value).startswith("folder/587.jpg: ") and reason in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        str(caught.value).startswith("folder/587.jpg: ")
+        and reason in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_no_cut_of_a_jpeg_passes():
@@ -129,7 +145,10 @@ def test_a_run_goes_on_without_bad_pictures_up_to_a_share(tmp_path):
 
 def test_report_limits():
     assert ImageReport(ok=95, bad=dict.fromkeys("abcde", "is empty")).check(0.05).share == 0.05
-    for report, limit in ((ImageReport(ok=94, bad=dict.fromkeys("abcdef", "is empty")), 0.05), (ImageReport(bad={"a": "is empty"}), 1.0)):
+    for report, limit in (
+        (ImageReport(ok=94, bad=dict.fromkeys("abcdef", "is empty")), 0.05),
+        (ImageReport(bad={"a": "is empty"}), 1.0),
+    ):
         with pytest.raises(ValueError, match="a: is empty"):
             report.check(limit)
 
@@ -139,7 +158,9 @@ def test_resize_agrees_with_pillow_on_a_real_size():
     for crop, size in ((1.0, 224), (0.55, 98), (0.25, 224)):
         side = round(424 * crop)
         edge = (424 - side) // 2
-        pillow = Image.fromarray(frame[edge : edge + side, edge : edge + side]).resize((size, size), Image.Resampling.BICUBIC)
+        pillow = Image.fromarray(frame[edge : edge + side, edge : edge + side]).resize(
+            (size, size), Image.Resampling.BICUBIC
+        )
         ours = resize([frame], crop, size)[0].permute(1, 2, 0).numpy()
         assert np.abs(ours.astype(int) - np.asarray(pillow)).max() <= 2
 

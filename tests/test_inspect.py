@@ -1,4 +1,5 @@
 """The inspector in a real JupyterLab in a real browser: what a person clicks and types, and what is on disk afterwards."""
+
 import os
 import re
 import shutil
@@ -12,13 +13,13 @@ import pandas as pd
 import pytest
 from lab import FLAGS, Lab, Page
 
-from galaxy_sommelier.labels import LabelFile, corrected_store
-from galaxy_sommelier.model import load_model
-from galaxy_sommelier.predict import predict
-from galaxy_sommelier.runs import run_experiment
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.store import Store, simulated_store
-from galaxy_sommelier.train import train
+from galaxy_sommelier.core.runs import run_experiment
+from galaxy_sommelier.data.store import Store, simulated_store
+from galaxy_sommelier.inspector.labels import LabelFile, corrected_store
+from galaxy_sommelier.models.model import load_model
+from galaxy_sommelier.models.predict import predict
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs" / "experiments" / "inspect.ipynb"
@@ -54,16 +55,28 @@ def home(tmp_path_factory):
     """A folder with a store, a model and its predictions, the experiment's notebook upon it, and one with a similarity of patches."""
     folder = tmp_path_factory.mktemp("inspect")
     store = Store(simulated_store(folder / "sky", n=120, size=96, seed=3))
-    network = load_model(train(store.path, folder / "head", make_settings(stage="head", backbone="tiny", image_size=56, epochs=3, seed=3)))
+    network = load_model(
+        train(
+            store.path,
+            folder / "head",
+            make_settings(stage="head", backbone="tiny", image_size=56, epochs=3, seed=3),
+        )
+    )
     predict(network, store, out=folder / "said.parquet", tta=False)
     book = nbformat.read(NOTEBOOK, 4)
     cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
-    for name, value in {"store": folder / "sky", "labels": folder / "labels.csv", "model": folder / "head",
-                        "predictions": folder / "said.parquet"}.items():
+    for name, value in {
+        "store": folder / "sky",
+        "labels": folder / "labels.csv",
+        "model": folder / "head",
+        "predictions": folder / "said.parquet",
+    }.items():
         cell.source, changed = re.subn(rf'^({name}: str = )""', rf'\1"{value}"', cell.source, flags=re.M)
         assert changed == 1
     nbformat.write(book, folder / "inspect.ipynb")
-    book.cells = [cell for cell in book.cells if not cell.source.startswith(("seen =", "label_table", "corrections"))]
+    book.cells = [
+        cell for cell in book.cells if not cell.source.startswith(("seen =", "label_table", "corrections"))
+    ]
     book.cells.append(nbformat.v4.new_code_cell(SAME_COLOUR))
     nbformat.write(book, folder / "patches.ipynb")
     return folder
@@ -173,8 +186,11 @@ def test_labels_are_on_disk_at_every_click_and_survive_a_killed_kernel(page, hom
     assert page.tab.title() != "stolen"
     for kernel in lab.kernels():
         os.kill(kernel.pid, signal.SIGKILL)
-    expected = {("sim-000002", "label"): "featured", ("sim-000002", "verdict"): "disagree",
-                ("sim-000003", "comment"): "<img src=x onerror=\"document.title='stolen'\">"}
+    expected = {
+        ("sim-000002", "label"): "featured",
+        ("sim-000002", "verdict"): "disagree",
+        ("sim-000003", "comment"): "<img src=x onerror=\"document.title='stolen'\">",
+    }
     assert said(home) == expected
     page.tab.reload()
     page.tab.locator(".jp-Notebook").first.wait_for()
@@ -201,7 +217,9 @@ def test_two_kernels_on_one_file_lose_nothing(page, patches, home):
         one.out(".gs-here .gs-frame").first.click()
         one.press(key)
         one.out(".gs-here .gs-badge").wait_for()
-    added = {(f"sim-00001{i}", "label"): name for i, name in enumerate(("edge_on", "featured", "smooth", "spiral"))}
+    added = {
+        (f"sim-00001{i}", "label"): name for i, name in enumerate(("edge_on", "featured", "smooth", "spiral"))
+    }
     assert said(home) == before | added
     patches.out(".gs-done", has_text="5 of 120 labelled").wait_for()
 
@@ -209,7 +227,9 @@ def test_two_kernels_on_one_file_lose_nothing(page, patches, home):
 def test_a_click_on_a_patch_shows_what_looks_like_it(patches):
     before = patches.out(".widget-tab .gs-picture").first.get_attribute("src")
     patches.out(".widget-tab .gs-frame").first.click(position={"x": 200, "y": 200})
-    patches.until("old => document.querySelector('.jp-OutputArea .widget-tab .gs-picture').src != old", before)
+    patches.until(
+        "old => document.querySelector('.jp-OutputArea .widget-tab .gs-picture').src != old", before
+    )
     patches.out(".widget-tab button.mod-active", has_text="alike").wait_for()
     patches.shot("patch")
 
@@ -235,8 +255,12 @@ def test_a_lasso_on_the_map_filters_the_gallery(page):
 
 
 def test_without_a_browser_the_same_cell_draws_a_contact_sheet(home):
-    run = run_experiment(str(home / "inspect.ipynb"), {"query": "confidence > 0.3"}, out=home / "night", progress=False)
-    outputs = [out for cell in nbformat.read(run / "notebook.ipynb", 4).cells for out in cell.get("outputs", ())]
+    run = run_experiment(
+        str(home / "inspect.ipynb"), {"query": "confidence > 0.3"}, out=home / "night", progress=False
+    )
+    outputs = [
+        out for cell in nbformat.read(run / "notebook.ipynb", 4).cells for out in cell.get("outputs", ())
+    ]
     sheets = [out.data["image/png"] for out in outputs if "image/png" in out.get("data", {})]
     assert len(sheets) == 1 and len(sheets[0]) > 50_000
     words = [sys.executable, "-m", "nbconvert", "--to", "html", "notebook.ipynb"]
@@ -251,6 +275,13 @@ def test_training_takes_the_corrections(home):
     labels.put(galaxy, label="edge_on")
     better = Store(corrected_store(store, labels, home / "better"))
     row = better.table.set_index("id_str").loc[galaxy]
-    assert (row["disk-edge-on_yes_fraction"], row["smooth-or-featured_smooth_fraction"]) == (1, 0) and pd.isna(row["bar_yes_fraction"])
-    run = train(better.path, home / "again", make_settings(stage="head", backbone="tiny", image_size=56, epochs=1, seed=3))
+    assert (row["disk-edge-on_yes_fraction"], row["smooth-or-featured_smooth_fraction"]) == (
+        1,
+        0,
+    ) and pd.isna(row["bar_yes_fraction"])
+    run = train(
+        better.path,
+        home / "again",
+        make_settings(stage="head", backbone="tiny", image_size=56, epochs=1, seed=3),
+    )
     assert len(pd.read_parquet(run / "predictions.parquet")) == len(store.indices("test"))

@@ -1,22 +1,37 @@
 """The experiment over training sizes: all methods beside the constant, each score with its interval."""
+
 import pandas as pd
 import pytest
 
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.runs import execute, find_experiment, merge, read_config, repository, run_experiment
-from galaxy_sommelier.train import FIT
+from galaxy_sommelier.core.config import read_config
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.core.runs import execute, find_experiment, merge, repository, run_experiment
+from galaxy_sommelier.training.stages import FIT
 
-SMALL = {"simulated": 70, "sizes": [20], "methods": ["head", "lora"], "image_size": 32, "epochs": 1, "resamples": 50}
+SMALL = {
+    "simulated": 70,
+    "sizes": [20],
+    "methods": ["head", "lora"],
+    "image_size": 32,
+    "epochs": 1,
+    "resamples": 50,
+}
 
 
 def test_all_methods_stand_beside_the_constant(tmp_path):
     run = run_experiment("label_efficiency", SMALL, out=tmp_path / "run")
     table = pd.read_csv(run / "label_efficiency.csv")
     assert table.groupby("method", sort=False).size().to_dict() == {"constant": 2, "head": 2, "lora": 2}
-    assert (table.lower <= table.score).all() and (table.score <= table.upper).all() and (table.lower < table.upper).all()
+    assert (
+        (table.lower <= table.score).all()
+        and (table.score <= table.upper).all()
+        and (table.lower < table.upper).all()
+    )
     assert (run / "figures" / "label_efficiency.png").exists() and not list(run.rglob("checkpoints"))
     notebook = find_experiment("label_efficiency")
-    with pytest.raises(BadInput, match="head-20: holds another run .epochs 1, not 2"):  # as in Jupyter: nobody has looked at config.json
+    with pytest.raises(
+        BadInput, match="head-20: holds another run .epochs 1, not 2"
+    ):  # as in Jupyter: nobody has looked at config.json
         execute(notebook, merge(notebook, SMALL, {"epochs": 2, "out": str(run)}), run, False)
 
 

@@ -1,4 +1,5 @@
 """The same galaxy under two names, in real catalogues and pictures."""
+
 import io
 
 import numpy as np
@@ -6,12 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxy_sommelier.catalog import read_hart16, read_kaggle
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.image import encode, read_image
-from galaxy_sommelier.leaks import by_image, by_sky, check_leaks, keep_out, thumbnails, write_leaks
-from galaxy_sommelier.select import read_ids
-from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.catalog.gz2 import read_hart16, read_kaggle
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.data.leaks import by_image, by_sky, check_leaks, keep_out, thumbnails, write_leaks
+from galaxy_sommelier.data.splits import read_ids
+from galaxy_sommelier.images.pixels import encode, read_image
+from galaxy_sommelier.images.simulation import simulate
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,9 @@ def kaggle(kaggle_root):
 @pytest.fixture(scope="module")
 def gz2(gz2_root):
     mapping, images = gz2_root / "gz2_filename_mapping.csv", gz2_root / "images_gz2" / "images"
-    return read_hart16(gz2_root / "gz2_hart16_sample.csv", mapping=mapping, images=images, kind="weighted_fraction")
+    return read_hart16(
+        gz2_root / "gz2_hart16_sample.csv", mapping=mapping, images=images, kind="weighted_fraction"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,9 @@ def copied(pixels, rng, cut, quality=60):
     side = round(len(pixels) * (1 - cut))
     top, left = rng.integers(0, len(pixels) - side + 1, 2)
     size = round(len(pixels) * rng.uniform(0.9, 1.1))
-    picture = Image.fromarray(pixels[top : top + side, left : left + side]).resize((size, size), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(pixels[top : top + side, left : left + side]).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
     picture.save(buffer := io.BytesIO(), "JPEG", quality=quality)
     return buffer.getvalue()
 
@@ -50,9 +55,15 @@ def test_every_galaxy_a_second_of_arc_away_is_found():
     rng = np.random.default_rng(0)
     a = anywhere(10_000, rng)
     turn, order = rng.uniform(0, 2 * np.pi, 10_000), rng.permutation(10_000)
-    moved = a.assign(dec=a.dec + np.sin(turn) / 3600, ra=(a.ra + np.cos(turn) / 3600 / np.cos(np.radians(a.dec))) % 360)
+    moved = a.assign(
+        dec=a.dec + np.sin(turn) / 3600, ra=(a.ra + np.cos(turn) / 3600 / np.cos(np.radians(a.dec))) % 360
+    )
     found = by_sky(a, moved.iloc[order])
-    assert (order[found.row_b] == found.row_a).all() and len(found) == 10_000 and np.allclose(found.separation, 1, atol=1e-3)
+    assert (
+        (order[found.row_b] == found.row_a).all()
+        and len(found) == 10_000
+        and np.allclose(found.separation, 1, atol=1e-3)
+    )
     assert not len(by_sky(a, moved, radius=0.9))
 
 
@@ -100,7 +111,11 @@ def test_coordinates_are_trusted_and_pictures_tell_the_rest():
     table = table.assign(jpeg=[encode(pixels) for pixels in images], ra=sky.ra, dec=sky.dec)
     blind = table.assign(id_str=[f"other-{i}" for i in range(40)], ra=table.ra.where(np.arange(40) < 30))
     found = check_leaks(table, blind).set_index("id_b").loc[blind.id_str]
-    assert (found.id_a.to_numpy() == table.id_str).all() and found.separation.notna().sum() == 30 and (found.likeness > 0.95).all()
+    assert (
+        (found.id_a.to_numpy() == table.id_str).all()
+        and found.separation.notna().sum() == 30
+        and (found.likeness > 0.95).all()
+    )
     placed = check_leaks(table.drop(columns="jpeg"), blind[:30].drop(columns="jpeg"))
     assert len(placed) == 30 and placed.likeness.isna().all()
 

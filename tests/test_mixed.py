@@ -1,4 +1,5 @@
 """One model for two surveys whose volunteers were asked different questions, through the command line."""
+
 import json
 import os
 import shutil
@@ -12,19 +13,44 @@ import pytest
 import torch
 from commands import refused, sommelier
 
-from galaxy_sommelier.campaigns import DECALS5, DESI, HUBBLE, SCHEMAS
-from galaxy_sommelier.files import BadInput, read_json
-from galaxy_sommelier.loop import ImageTrainer, make_trainer
-from galaxy_sommelier.mixed import MixedStore, names_in, of_campaign, open_store, simulated_mix, to_union, union_schema, write_mixed
-from galaxy_sommelier.model import load_model, parameter_groups
-from galaxy_sommelier.schema import GZ2, Question, Schema
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.store import GalaxyDataset, Store, write_store
-from galaxy_sommelier.targets import with_targets
-from galaxy_sommelier.train import make_model
+from galaxy_sommelier.catalog.campaigns import DECALS5, DESI, HUBBLE, SCHEMAS
+from galaxy_sommelier.catalog.schema import GZ2, Question, Schema
+from galaxy_sommelier.core.files import BadInput, read_json
+from galaxy_sommelier.data.mixture import (
+    MixedStore,
+    names_in,
+    of_campaign,
+    open_store,
+    simulated_mix,
+    to_union,
+    union_schema,
+    write_mixed,
+)
+from galaxy_sommelier.data.store import GalaxyDataset, Store, write_store
+from galaxy_sommelier.models.model import load_model, parameter_groups
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import make_model
+from galaxy_sommelier.training.targets import with_targets
+from galaxy_sommelier.training.trainer import ImageTrainer, make_trainer
 
 UNION = union_schema([GZ2, DECALS5])
-SMALL = ["-p", "image_size", "32", "-p", "epochs", "2", "-p", "batch_size", "16", "-p", "tta", "false", "-p", "precision", "fp32"]
+SMALL = [
+    "-p",
+    "image_size",
+    "32",
+    "-p",
+    "epochs",
+    "2",
+    "-p",
+    "batch_size",
+    "16",
+    "-p",
+    "tta",
+    "false",
+    "-p",
+    "precision",
+    "fp32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +65,24 @@ def skies(tmp_path_factory):
 def run(skies, tmp_path_factory):
     """A small model that was trained on the mixture, on votes, by a process of its own."""
     out = tmp_path_factory.mktemp("runs") / "full"
-    words = ["train", skies / "mixed", "--stage", "full", "--backbone", "tiny", "--out", out, *SMALL, "-p", "loss", "votes"]
-    command = [sys.executable, "-c", "from galaxy_sommelier.cli import main; main()", *map(str, words)]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    words = [
+        "train",
+        skies / "mixed",
+        "--stage",
+        "full",
+        "--backbone",
+        "tiny",
+        "--out",
+        out,
+        *SMALL,
+        "-p",
+        "loss",
+        "votes",
+    ]
+    command = [sys.executable, "-c", "from galaxy_sommelier.cli.main import main; main()", *map(str, words)]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0 and "../gz2" in done.stdout and "../decals5" in done.stdout, done.stderr
     return out
 
@@ -83,16 +124,43 @@ def test_what_does_not_fit_is_refused(skies, run, tmp_path):
     refused("another schema", "evaluate", run / "predictions.parquet", skies / "gz2")
     shutil.copytree(skies / "gz2", tmp_path / "copy")
     refused("ids are also in", "mix", skies / "gz2", tmp_path / "copy", "--out", tmp_path / "m")
-    refused("one of the surveys decals, sdss", "mix", skies / "gz2", skies / "decals5", "--out", tmp_path / "m", "--weight", "hst", "2")
-    refused("above 0", "mix", skies / "gz2", skies / "decals5", "--out", tmp_path / "m", "--weight", "sdss", "0")
+    refused(
+        "one of the surveys decals, sdss",
+        "mix",
+        skies / "gz2",
+        skies / "decals5",
+        "--out",
+        tmp_path / "m",
+        "--weight",
+        "hst",
+        "2",
+    )
+    refused(
+        "above 0", "mix", skies / "gz2", skies / "decals5", "--out", tmp_path / "m", "--weight", "sdss", "0"
+    )
     refused("no such folder", "mix", skies / "gz2", tmp_path / "nowhere", "--out", tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
 def test_a_model_of_one_campaign_is_refused_the_votes_of_another(skies, tmp_path):
-    plain = ["train", skies / "gz2", "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run", *SMALL]
+    plain = [
+        "train",
+        skies / "gz2",
+        "--stage",
+        "baseline",
+        "--backbone",
+        "tiny",
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+    ]
     assert sommelier(*plain)[0] == 0
-    assert sommelier("predict", tmp_path / "run", skies / "decals5", "--out", tmp_path / "p.parquet", "--no-tta")[0] == 0
+    assert (
+        sommelier(
+            "predict", tmp_path / "run", skies / "decals5", "--out", tmp_path / "p.parquet", "--no-tta"
+        )[0]
+        == 0
+    )
     refused("another schema", "evaluate", tmp_path / "p.parquet", skies / "decals5")
 
 
@@ -112,7 +180,10 @@ def test_a_question_learns_from_the_campaigns_that_ask_it(skies, loss, tmp_path)
         model.zero_grad()
         trainer.compute_loss(model, batch, num_items_in_batch=60).backward()
         for question, where in mixed.schema.slices.items():
-            asked = mixed.schema.questions[mixed.schema.question_names.index(question)].campaigns or ("gz2", "decals5")
+            asked = mixed.schema.questions[mixed.schema.question_names.index(question)].campaigns or (
+                "gz2",
+                "decals5",
+            )
             moved = float(model.head[-1].weight.grad[where].abs().sum())
             assert (moved > 0) == (campaign in asked), (question, campaign, moved)
 
@@ -120,14 +191,18 @@ def test_a_question_learns_from_the_campaigns_that_ask_it(skies, loss, tmp_path)
 def test_weights_go_into_the_loss_or_into_the_chances(skies, tmp_path):
     mixed = write_mixed([skies / "gz2", skies / "decals5"], tmp_path / "m", {"decals": 3.0})
     sdss = (mixed.table.survey == "sdss").to_numpy()
-    assert np.isclose(mixed.weights.mean(), 1) and np.allclose(mixed.weights[~sdss], 3 * mixed.weights[sdss][0])
+    assert np.isclose(mixed.weights.mean(), 1) and np.allclose(
+        mixed.weights[~sdss], 3 * mixed.weights[sdss][0]
+    )
     assert np.allclose(with_targets(mixed, make_settings(stage="full")).weights, mixed.weights)
     assert np.allclose(with_targets(mixed, make_settings(stage="full", balance="sample")).weights, 1)
-    assert np.allclose(with_targets(mixed, make_settings(stage="head", balance="sample")).weights, mixed.weights)
+    assert np.allclose(
+        with_targets(mixed, make_settings(stage="head", balance="sample")).weights, mixed.weights
+    )
 
 
 def test_balance_by_sampling_draws_the_heavy_survey_more_often(skies, tmp_path, monkeypatch):
-    from galaxy_sommelier import train as training
+    from galaxy_sommelier.training import stages as training
 
     mixed = write_mixed([skies / "gz2", skies / "decals5"], tmp_path / "m", {"decals": 3.0})
     seen = {}
@@ -146,7 +221,9 @@ def test_balance_by_sampling_draws_the_heavy_survey_more_often(skies, tmp_path, 
 @pytest.mark.parametrize("stage", ["head", "probe", "lora"])
 def test_all_stages_take_a_mixture(skies, stage, tmp_path):
     words = [*SMALL, "-p", "smoothing", "2", "-p", "balance", "weight", "-p", "views", "1"]
-    code, output = sommelier("train", skies / "mixed", "--stage", stage, "--backbone", "tiny", "--out", tmp_path / stage, *words)
+    code, output = sommelier(
+        "train", skies / "mixed", "--stage", stage, "--backbone", "tiny", "--out", tmp_path / stage, *words
+    )
     assert code == 0 and load_model(tmp_path / stage).schema == UNION, output
 
 
@@ -156,7 +233,10 @@ def test_counts_and_fractions_mix(skies, tmp_path):
     table = gz2.table.drop(columns=[c for c in gz2.table if c.endswith("votes")])
     write_store(table, tmp_path / "shares", GZ2, np.stack([gz2.image(i) for i in range(len(gz2))]), gz2.split)
     mixed = write_mixed([tmp_path / "shares", skies / "decals5"], tmp_path / "m")
-    assert np.isnan(mixed.votes[:200]).all() and np.isfinite(mixed.votes[200:, mixed.schema.slices["bar-decals5"]]).all()
+    assert (
+        np.isnan(mixed.votes[:200]).all()
+        and np.isfinite(mixed.votes[200:, mixed.schema.slices["bar-decals5"]]).all()
+    )
     learnt = with_targets(mixed, make_settings(smoothing=5.0)).fractions
     np.testing.assert_array_equal(learnt[:200], mixed.fractions[:200])
     rows = np.intersect1d(mixed.indices("train"), np.arange(200, 400))
@@ -171,7 +251,9 @@ def test_counts_and_fractions_mix(skies, tmp_path):
 # ---- the union
 
 
-@pytest.mark.parametrize("names", [("gz2", "decals5"), ("decals5", "gz2"), ("gz2", "hubble", "candels"), tuple(SCHEMAS)])
+@pytest.mark.parametrize(
+    "names", [("gz2", "decals5"), ("decals5", "gz2"), ("gz2", "hubble", "candels"), tuple(SCHEMAS)]
+)
 def test_a_union_holds_each_campaign(names):
     """The shares of volunteers along a campaign's own tree are those along the union's."""
     schemas = [SCHEMAS[name] for name in names]
@@ -183,22 +265,39 @@ def test_a_union_holds_each_campaign(names):
     for schema in schemas:
         own = of_campaign(table, union, schema)
         assert sorted(own) == sorted(schema.columns)
-        np.testing.assert_allclose(schema.asked(own[schema.columns].to_numpy()), asked[list(names_in(union, schema).values())])
+        np.testing.assert_allclose(
+            schema.asked(own[schema.columns].to_numpy()), asked[list(names_in(union, schema).values())]
+        )
         back = to_union(own, union, schema)
-        assert set(back) == set(union.columns) and back[union.columns].notna().sum(axis=None) == 5 * len(schema.answers)
+        assert set(back) == set(union.columns) and back[union.columns].notna().sum(axis=None) == 5 * len(
+            schema.answers
+        )
         pd.testing.assert_frame_equal(of_campaign(back, union, schema)[list(own)], own)
 
 
 def test_old_fingerprints_stand():
     """Schemas of one campaign are stored as before, whatever unions need."""
-    assert all("campaigns" not in question for schema in SCHEMAS.values() for question in schema.to_dict()["questions"])
-    assert GZ2.fingerprint == Schema.from_dict({"name": "gz2", "questions": GZ2.to_dict()["questions"]}).fingerprint
+    assert all(
+        "campaigns" not in question
+        for schema in SCHEMAS.values()
+        for question in schema.to_dict()["questions"]
+    )
+    assert (
+        GZ2.fingerprint
+        == Schema.from_dict({"name": "gz2", "questions": GZ2.to_dict()["questions"]}).fingerprint
+    )
 
 
 def test_ways_that_differ_are_told_apart():
     a = Schema("a", (Question("x", "?", ("yes", "no")), Question("y", "?", ("yes", "no"), ("x_yes",))))
-    b = Schema("b", (Question("x", "?", ("no", "yes")), Question("y", "?", ("yes", "no"), ("x_no",)),
-                     Question("z", "?", ("1", "2"), ("y_yes",))))
+    b = Schema(
+        "b",
+        (
+            Question("x", "?", ("no", "yes")),
+            Question("y", "?", ("yes", "no"), ("x_no",)),
+            Question("z", "?", ("1", "2"), ("y_yes",)),
+        ),
+    )
     union = union_schema([a, b])
     assert union.question_names == ["x", "y", "y-b", "z"] and union.questions[3].asked_after == ("y-b_yes",)
     assert [q.campaigns for q in union.questions] == [(), ("a",), ("b",), ("b",)]
@@ -216,9 +315,19 @@ def test_fingerprint_follows_the_parts(skies, tmp_path):
     assert before.fingerprint == same.fingerprint == same.verify().fingerprint and same.ids == before.ids
     part = Store(folder / "gz2")
     shutil.rmtree(folder / "gz2")
-    write_store(part.table[:50], folder / "gz2", GZ2, np.stack([Store(skies / "gz2").image(i) for i in range(50)]), part.split[:50])
+    write_store(
+        part.table[:50],
+        folder / "gz2",
+        GZ2,
+        np.stack([Store(skies / "gz2").image(i) for i in range(50)]),
+        part.split[:50],
+    )
     changed = MixedStore(folder / "mixed")
-    assert changed.fingerprint != before.fingerprint and len(changed) == 250 and changed.jpeg(50) == before.jpeg(200)
+    assert (
+        changed.fingerprint != before.fingerprint
+        and len(changed) == 250
+        and changed.jpeg(50) == before.jpeg(200)
+    )
     (folder / "gz2").rename(folder / "away")
     refused("put it back", "train", folder / "mixed", "--out", tmp_path / "run")
 
@@ -230,9 +339,22 @@ def test_galaxies_on_both_sides_of_a_split_are_refused(skies, tmp_path):
         store = Store(skies / name)
         pictures = np.stack([store.image(i) for i in range(200)])
         write_store(store.table.assign(ra=ra, dec=dec + away), tmp_path / name, schema, pictures, store.split)
-        write_store(store.table.assign(ra=ra, dec=dec + away), tmp_path / f"{name}-same", schema, pictures, Store(skies / "gz2").split)
+        write_store(
+            store.table.assign(ra=ra, dec=dec + away),
+            tmp_path / f"{name}-same",
+            schema,
+            pictures,
+            Store(skies / "gz2").split,
+        )
     straddling = int((Store(skies / "gz2").split != Store(skies / "decals5").split).sum())
-    refused(f"{straddling} galaxies are in both", "mix", tmp_path / "gz2", tmp_path / "decals5", "--out", tmp_path / "m")
+    refused(
+        f"{straddling} galaxies are in both",
+        "mix",
+        tmp_path / "gz2",
+        tmp_path / "decals5",
+        "--out",
+        tmp_path / "m",
+    )
     assert write_mixed([tmp_path / "gz2-same", tmp_path / "decals5-same"], tmp_path / "m").unplaced == 0
 
 

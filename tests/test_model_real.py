@@ -1,4 +1,5 @@
 """A real DINOv2 checkpoint in our model: every weight arrives, and the numbers are those of transformers."""
+
 import json
 import os
 import subprocess
@@ -11,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import Dinov2Model
 
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.model import build_model, load_model, predecessor_model
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.models.model import build_model, load_model, predecessor_model
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,10 @@ def images():
 
 
 def test_every_weight_of_the_checkpoint_is_in_the_model(dino_weights):
-    stored, loaded = load_file(dino_weights / "model.safetensors"), build_model(dino_weights, image_size=98).backbone.state_dict()
+    stored, loaded = (
+        load_file(dino_weights / "model.safetensors"),
+        build_model(dino_weights, image_size=98).backbone.state_dict(),
+    )
     assert set(stored) == set(loaded)
     assert all(torch.equal(loaded[name], value.float()) for name, value in stored.items())
 
@@ -36,7 +40,10 @@ def test_features_are_those_of_transformers(dino_weights, images):
 
 
 def test_the_second_predecessors_model(dino_weights, images):
-    model, theirs = predecessor_model(dino_weights).eval(), Dinov2Model.from_pretrained(dino_weights, dtype=torch.float32).eval()
+    model, theirs = (
+        predecessor_model(dino_weights).eval(),
+        Dinov2Model.from_pretrained(dino_weights, dtype=torch.float32).eval(),
+    )
     norm, _, linear = model.head
     with torch.no_grad():
         by_hand = linear(norm(theirs(images).last_hidden_state[:, 0]))
@@ -72,7 +79,7 @@ def ask_hub(address, cache, *names):
     """What `hub_folder` says of each of `names`, and after how many seconds: in a new process whose cache is empty."""
     code = f"""
 import time
-from galaxy_sommelier.backbone import hub_folder
+from galaxy_sommelier.models.backbone import hub_folder
 for name in {names}:
     start = time.monotonic()
     try: hub_folder(name)
@@ -80,7 +87,9 @@ for name in {names}:
 """
     environment = {k: v for k, v in os.environ.items() if "OFFLINE" not in k and k != "HF_TOKEN"}
     environment |= {"HF_ENDPOINT": address, "HF_HOME": str(cache)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
     return [line.split(" ", 1) for line in done.stdout.splitlines()]
 
 
@@ -115,7 +124,9 @@ class GatedHub(BaseHTTPRequestHandler):
 def test_a_gated_model_and_a_misspelled_one(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), GatedHub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        (_, gated), (_, unknown) = ask_hub(f"http://127.0.0.1:{server.server_port}", tmp_path, "meta/dinov3", "meta/dino-3")
+        (_, gated), (_, unknown) = ask_hub(
+            f"http://127.0.0.1:{server.server_port}", tmp_path, "meta/dinov3", "meta/dino-3"
+        )
         server.shutdown()
     assert "access is granted by its owners" in gated
     assert "is it spelled right" in unknown

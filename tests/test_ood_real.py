@@ -11,16 +11,15 @@ import pytest
 import torch
 from conftest import real
 
-from galaxy_sommelier.catalog import read_kaggle
-from galaxy_sommelier.features import encode_batch
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.image import BadImage, resize
-from galaxy_sommelier.model import build_model
-from galaxy_sommelier.ood import detection_table, distances, learn_known
-from galaxy_sommelier.ood_model import made_strange
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.select import read_ids
-from galaxy_sommelier.stretch import read_any
+from galaxy_sommelier.catalog.gz2 import read_kaggle
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.data.splits import read_ids
+from galaxy_sommelier.evaluation.ood import detection_table, distances, learn_known, made_strange
+from galaxy_sommelier.images.pixels import BadImage, resize
+from galaxy_sommelier.images.stretch import read_any
+from galaxy_sommelier.models.features import encode_batch
+from galaxy_sommelier.models.model import build_model
 
 SIDE, CROP, TRAIN, TEST, MOST = 98, 0.6, 400, 150, 100
 
@@ -38,22 +37,37 @@ def prepared(paths, crop=CROP):
 
 @pytest.fixture(scope="module")
 def pictures(kaggle_root, stripe82_root, fits_root):
-    table = read_kaggle(kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1")
+    table = read_kaggle(
+        kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1"
+    )
     natural = table.id_str.isin(read_ids(kaggle_root / "natural_test_ids.csv"))
     train, test = table[~natural].sample(TRAIN, random_state=0), table[natural].sample(TEST, random_state=0)
     folder = real("data/exemplars")
     shown = pd.read_csv(folder / "labels.csv")
     shown["path"] = [folder / "images" / file for file in shown.file]
     artifact = shown.answer.str.contains("artifact", case=False, na=False)
-    sets = {"train": train.path, "SDSS (Kaggle, natural)": test.path, "artifacts and stars, all surveys": shown.path[artifact]}
+    sets = {
+        "train": train.path,
+        "SDSS (Kaggle, natural)": test.path,
+        "artifacts and stars, all surveys": shown.path[artifact],
+    }
     for name in ("sloan", "decals", "gama", "goods_full", "ferengi"):
         some = shown.path[(shown.survey == name) & ~artifact]
         sets[f"exemplars: {name}"] = some.sample(min(MOST, len(some)), random_state=0)
     sets["SDSS Stripe 82 cutouts"] = sorted((stripe82_root / "images").glob("*.jpg"))[:MOST]
-    sets["FITS: DECaLS, COSMOS, DECam, HST"] = [p for p in sorted(fits_root.rglob("*.fits*")) if "sdss" not in p.parent.name]
-    ready = {name: prepared(paths, 1.0 if name.startswith(("SDSS Stripe", "FITS")) else CROP) for name, paths in sets.items()}
+    sets["FITS: DECaLS, COSMOS, DECam, HST"] = [
+        p for p in sorted(fits_root.rglob("*.fits*")) if "sdss" not in p.parent.name
+    ]
+    ready = {
+        name: prepared(paths, 1.0 if name.startswith(("SDSS Stripe", "FITS")) else CROP)
+        for name, paths in sets.items()
+    }
     first = train[GZ2.columns[GZ2.slices["smooth-or-featured"]]].to_numpy().argmax(1)
-    return {name: images for name, (images, _) in ready.items()}, {name: broken for name, (_, broken) in ready.items()}, first
+    return (
+        {name: images for name, (images, _) in ready.items()},
+        {name: broken for name, (_, broken) in ready.items()},
+        first,
+    )
 
 
 def test_scores_find_artifacts_and_other_surveys(pictures, dino_weights):
@@ -61,12 +75,24 @@ def test_scores_find_artifacts_and_other_surveys(pictures, dino_weights):
     torch.set_num_threads(1)
     images |= made_strange(images["SDSS (Kaggle, natural)"])
     model = build_model(dino_weights, image_size=SIDE).eval()
-    features = {name: torch.cat([encode_batch(model, some)[:, 0] for some in each.split(50)]).numpy() for name, each in images.items()}
+    features = {
+        name: torch.cat([encode_batch(model, some)[:, 0] for some in each.split(50)]).numpy()
+        for name, each in images.items()
+    }
     known = learn_known(features.pop("train"), first)
     familiar = distances(known, features.pop("SDSS (Kaggle, natural)"))
     table = detection_table(familiar, {name: distances(known, each) for name, each in features.items()})
-    shown = table.assign(interval=[f"[{low:.2f}, {high:.2f}]" for low, high in table[["auroc_lower", "auroc_upper"]].to_numpy()])
-    print("\n" + shown[["kind", "score", "n_in", "n_out", "auroc", "interval", "aupr_out", "fpr95"]].round(3).to_string(index=False))
+    shown = table.assign(
+        interval=[
+            f"[{low:.2f}, {high:.2f}]" for low, high in table[["auroc_lower", "auroc_upper"]].to_numpy()
+        ]
+    )
+    print(
+        "\n"
+        + shown[["kind", "score", "n_in", "n_out", "auroc", "interval", "aupr_out", "fpr95"]]
+        .round(3)
+        .to_string(index=False)
+    )
     print("could not be read:", {name: count for name, count in broken.items() if count})
     best = table[table.score == "mahalanobis"].set_index("kind")
     assert best.auroc_lower["artifacts and stars, all surveys"] > 0.8

@@ -1,4 +1,5 @@
 """The notebooks are the source: modules, README and experiments must agree with them."""
+
 import ast
 import filecmp
 import os
@@ -12,9 +13,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from galaxy_sommelier.cli import main
-from galaxy_sommelier.runs import find_experiment, merge, read_config, value_of
-from galaxy_sommelier.settings import load_settings
+from galaxy_sommelier.cli.main import main
+from galaxy_sommelier.core.config import read_config, value_of
+from galaxy_sommelier.core.runs import find_experiment, merge
+from galaxy_sommelier.training.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -28,7 +30,13 @@ def cells(notebook, kind="code"):
 
 
 def shell(*command, cwd):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -39,7 +47,11 @@ def copy(tmp_path_factory):
     for name in ("settings.ini", "setup.py", "README.md"):
         shutil.copy(ROOT / name, top)
     shutil.copytree(ROOT / "nbs", top / "nbs", ignore=shutil.ignore_patterns("data", ".ipynb_checkpoints"))
-    shutil.copytree(ROOT / "galaxy_sommelier", top / "galaxy_sommelier", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(
+        ROOT / "galaxy_sommelier",
+        top / "galaxy_sommelier",
+        ignore=shutil.ignore_patterns("*.py", "__pycache__"),
+    )
     (top / "galaxy_sommelier" / "__init__.py").touch()
     shell("nbdev_export", cwd=top)
     shell("nbdev_clean", cwd=top)
@@ -48,7 +60,9 @@ def copy(tmp_path_factory):
 
 def test_modules_are_an_export_of_the_notebooks(copy):
     names = {p.name for folder in (ROOT, copy) for p in (folder / "galaxy_sommelier").glob("*.py")}
-    _, differ, missing = filecmp.cmpfiles(ROOT / "galaxy_sommelier", copy / "galaxy_sommelier", names, shallow=False)
+    _, differ, missing = filecmp.cmpfiles(
+        ROOT / "galaxy_sommelier", copy / "galaxy_sommelier", names, shallow=False
+    )
     assert not differ + missing, f"run `make export`: {sorted(differ + missing)}"
 
 
@@ -67,7 +81,9 @@ def imported(source: str) -> set[str]:
             _, _, module = node.module.partition(".")
             found |= {module} if module else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("galaxy_sommelier.")}
+            found |= {
+                alias.name.split(".")[1] for alias in node.names if alias.name.startswith("galaxy_sommelier.")
+            }
     return found
 
 
@@ -77,19 +93,25 @@ def test_a_notebook_imports_only_from_lower_numbers():
         for cell in cells(notebook):
             if name := re.search(r"^#\s*\|\s*default_exp\s+(\w+)", cell.source, re.M):
                 place[name[1]] = notebook.name
-    wrong = [f"{notebook.name} imports {module} of {place.get(module, 'no notebook')}"
-             for notebook in LIBRARY for cell in cells(notebook) for module in imported(cell.source)
-             if place.get(module, "~") >= notebook.name]
+    wrong = [
+        f"{notebook.name} imports {module} of {place.get(module, 'no notebook')}"
+        for notebook in LIBRARY
+        for cell in cells(notebook)
+        for module in imported(cell.source)
+        if place.get(module, "~") >= notebook.name
+    ]
     assert len(place) == len(LIBRARY) and not wrong, wrong
 
 
 @pytest.mark.parametrize("notebook", EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_parameters_and_calls(notebook):
-    from galaxy_sommelier.runs import parameters
+    from galaxy_sommelier.core.runs import parameters
 
     assert "out" in parameters(notebook)
     assert len(nbformat.read(notebook, 4).cells) <= 15
-    assert not [c for c in cells(notebook) if re.search(r"^\s*(def|class) ", c.source, re.M)], "the library is the place for definitions"
+    assert not [c for c in cells(notebook) if re.search(r"^\s*(def|class) ", c.source, re.M)], (
+        "the library is the place for definitions"
+    )
 
 
 def test_readme_is_made_from_the_index(tmp_path):
@@ -110,7 +132,11 @@ def test_the_readme_names_only_verbs_options_and_parameters_that_exist(line, mon
     if verb == "train":
         values = vars(load_settings(given["config"], **values))
     if verb == "run":
-        values = merge(find_experiment(given["experiment"]), read_config(given["config"]) if given["config"] else {}, values)
+        values = merge(
+            find_experiment(given["experiment"]),
+            read_config(given["config"]) if given["config"] else {},
+            values,
+        )
     if "dino" in str(values.get("backbone")) or verb == "train":  # patches of 14 pixels
         assert values["image_size"] % 14 == 0
 

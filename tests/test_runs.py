@@ -1,4 +1,5 @@
 """Experiments through papermill, in processes of their own: killed, failing, on a full disk, with wrong parameters."""
+
 import os
 import resource
 import signal
@@ -10,9 +11,18 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from galaxy_sommelier.files import BadInput, read_json
-from galaxy_sommelier.runs import experiments, list_runs, merge, read_config, repository, run_experiment, show_run, status
-from galaxy_sommelier.settings import load_settings
+from galaxy_sommelier.core.config import read_config
+from galaxy_sommelier.core.files import BadInput, read_json
+from galaxy_sommelier.core.runs import (
+    experiments,
+    list_runs,
+    merge,
+    repository,
+    run_experiment,
+    show_run,
+    status,
+)
+from galaxy_sommelier.training.settings import load_settings
 
 SOMMELIER = str(Path(sys.executable).with_name("sommelier"))
 PARAMETERS = """\
@@ -21,7 +31,7 @@ fail: str = ""  # how it breaks
 out: str = ""  # run folder"""
 WORK = """\
 import json, pathlib, time
-from galaxy_sommelier.files import BadInput, write_json
+from galaxy_sommelier.core.files import BadInput, write_json
 again = (pathlib.Path(out) / "started.json").exists()
 write_json(pathlib.Path(out) / "started.json", [])"""
 THEN = """\
@@ -42,14 +52,21 @@ def nap(tmp_path):
 
 
 def sommelier(*words, **options):
-    return subprocess.run([SOMMELIER, *map(str, words)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(
+        [SOMMELIER, *map(str, words)], capture_output=True, text=True, timeout=120, **options
+    )
 
 
 def test_a_run_leaves_its_folder(nap, tmp_path):
     done = sommelier("run", nap, "--out", tmp_path / "runs" / "one", "-p", "seconds", "1e-3")
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "runs" / "one").iterdir()) == [
-        "config.json", "environment.json", "metrics.json", "notebook.ipynb", "started.json"]
+        "config.json",
+        "environment.json",
+        "metrics.json",
+        "notebook.ipynb",
+        "started.json",
+    ]
     assert read_json(tmp_path / "runs" / "one" / "config.json")["seconds"] == 0.001
     (tmp_path / "runs" / "one" / "model").mkdir()
     (tmp_path / "runs" / "one" / "model" / "config.json").write_text("{}")  # a model is no run of its own
@@ -80,12 +97,22 @@ def test_settings_cannot_contradict_a_parameter(name):
 
 
 def test_a_damaged_run_does_not_hide_the_others(tmp_path):
-    files = {"a": ("metrics.json", "{}"), "b": ("metrics.json", '{"kag'), "c": ("environment.json", ""), "d": ("notebook.ipynb", "{")}
+    files = {
+        "a": ("metrics.json", "{}"),
+        "b": ("metrics.json", '{"kag'),
+        "c": ("environment.json", ""),
+        "d": ("notebook.ipynb", "{"),
+    }
     for name, (file, text) in files.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / file).write_text(text)
-    assert list_runs(tmp_path).set_index("run").status.to_dict() == {"a": "done", "b": "damaged", "c": "damaged", "d": "damaged"}
+    assert list_runs(tmp_path).set_index("run").status.to_dict() == {
+        "a": "done",
+        "b": "damaged",
+        "c": "damaged",
+        "d": "damaged",
+    }
 
 
 def test_a_failing_cell_gives_1_and_keeps_the_notebook(nap, tmp_path):
@@ -104,7 +131,9 @@ def test_bad_input_inside_a_cell_gives_2_and_its_line(nap, tmp_path):
 def test_killed_it_is_unfinished_and_can_be_run_again(nap, tmp_path):
     run = tmp_path / "one"
     command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 60
         while not (run / "started.json").exists() and time.monotonic() < deadline:
@@ -113,19 +142,26 @@ def test_killed_it_is_unfinished_and_can_be_run_again(nap, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert status(run) == "unfinished" and not (run / "notebook.ipynb").exists()
-    run_experiment(str(nap), {"seconds": 60}, out=run, progress=False)  # as it has started before, this time it does not sleep
+    run_experiment(
+        str(nap), {"seconds": 60}, out=run, progress=False
+    )  # as it has started before, this time it does not sleep
     assert status(run) == "done" and not (run / "notebook.partial.ipynb").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written(nap, tmp_path):
     run = tmp_path / "one"
-    done = sommelier("run", nap, "--out", run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    done = sommelier(
+        "run", nap, "--out", run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert not run.exists() or not [p.name for p in run.iterdir()]
 
 
 def test_wrong_parameters_are_refused_before_anything_starts(nap, tmp_path):
-    for words, text in ((("-p", "second", "1"), "did you mean 'seconds'"), (("-p", "seconds", "long"), "takes a float")):
+    for words, text in (
+        (("-p", "second", "1"), "did you mean 'seconds'"),
+        (("-p", "seconds", "long"), "takes a float"),
+    ):
         done = sommelier("run", nap, "--out", tmp_path / "one", *words)
         assert done.returncode == 2 and text in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "one").exists()
@@ -159,7 +195,10 @@ def test_config_files_give_values(tmp_path):
 @pytest.mark.parametrize("path", sorted(repository("configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_is_accepted(path):
     """Each file in configs/ fits an experiment's parameters or the settings of training."""
-    checks = [lambda: load_settings(path), *(lambda p=p: merge(p, read_config(path)) for p in experiments().values())]
+    checks = [
+        lambda: load_settings(path),
+        *(lambda p=p: merge(p, read_config(path)) for p in experiments().values()),
+    ]
     refusals = []
     for check in checks:
         try:

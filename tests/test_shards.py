@@ -16,19 +16,23 @@ import torch
 from commands import refused, sommelier
 from fastcore.test import test_eq as same
 
-from galaxy_sommelier.features import encode
-from galaxy_sommelier.files import read_json, sha256_file
-from galaxy_sommelier.image import encode as as_jpeg
-from galaxy_sommelier.model import build_model
-from galaxy_sommelier.predict import opened
-from galaxy_sommelier.shards import SUMMARY, open_galaxies, predict_shards, read_predictions
-from galaxy_sommelier.store import Store, simulated_store, write_store
+from galaxy_sommelier.core.files import read_json, sha256_file
+from galaxy_sommelier.data.inputs import open_galaxies, opened
+from galaxy_sommelier.data.store import Store, simulated_store, write_store
+from galaxy_sommelier.images.pixels import encode as as_jpeg
+from galaxy_sommelier.models.features import encode
+from galaxy_sommelier.models.model import build_model
+from galaxy_sommelier.models.shards import SUMMARY, predict_shards, read_predictions
 
-SHARDS, IN_SHARD, BATCH = 6, 20, 8  # the sky of these tests: so many shards of so many galaxies; galaxies at once
+SHARDS, IN_SHARD, BATCH = (
+    6,
+    20,
+    8,
+)  # the sky of these tests: so many shards of so many galaxies; galaxies at once
 LOOKS = SHARDS * -(-IN_SHARD // BATCH)  # batches that the model looks at
-COMMAND = "from galaxy_sommelier.cli import main; main(prog_name='sommelier')"
+COMMAND = "from galaxy_sommelier.cli.main import main; main(prog_name='sommelier')"
 KILL_AT_LOOK = """
-import os, signal, galaxy_sommelier.predict as module
+import os, signal, galaxy_sommelier.models.predict as module
 look, left = module.look, [{number}]
 def counted(*args):
     left[0] -= 1
@@ -37,7 +41,7 @@ def counted(*args):
 module.look = counted
 """
 KILL_IN_WRITING = """
-import os, signal, galaxy_sommelier.predict as module
+import os, signal, galaxy_sommelier.models.predict as module
 write, left = module.pq.write_table, [{number}]
 def halved(table, path):
     write(table, path)
@@ -52,7 +56,9 @@ module.pq.write_table = halved
 def process(*words, sabotage="", launcher=(sys.executable,)):
     """Exit code and output of a command, run in a process of its own that something may happen to."""
     command = [*launcher, "-c", sabotage + COMMAND, *map(str, words)]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -74,7 +80,9 @@ def place(tmp_path_factory):
     paths = [str(place / "pictures" / f"{name}.jpg") for name in sky.ids]
     pd.DataFrame({"id_str": sky.ids, "path": paths}).to_csv(place / "table.csv", index=False)
     build_model("tiny", image_size=32, crop=0.8).save_pretrained(place / "model")
-    code, said = process("predict", place / "model", place / "store", "--out", place / "whole", "--batch-size", BATCH)
+    code, said = process(
+        "predict", place / "model", place / "store", "--out", place / "whole", "--batch-size", BATCH
+    )
     assert code == 0, said
     return place
 
@@ -82,11 +90,16 @@ def place(tmp_path_factory):
 @pytest.fixture
 def predict(place):
     """`sommelier predict` with the model of these tests."""
-    return lambda source, out, *more: sommelier("predict", place / "model", place / source, "--out", out, "--batch-size", BATCH, *more)
+    return lambda source, out, *more: sommelier(
+        "predict", place / "model", place / source, "--out", out, "--batch-size", BATCH, *more
+    )
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(place, tmp_path):
-    words, dice = ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH), random.Random(4)
+    words, dice = (
+        ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH),
+        random.Random(4),
+    )
     moments = [KILL_AT_LOOK.format(number=dice.randint(1, LOOKS // 3)) for _ in range(3)]
     moments += [KILL_IN_WRITING.format(number=n) for n in (1, 2)]
     dice.shuffle(moments)
@@ -111,7 +124,15 @@ def test_parts_are_the_whole_and_share_nothing(place, predict, tmp_path, of):
 
 
 def test_ranks_of_torchrun_take_parts(place, tmp_path):
-    run = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", sys.executable)
+    run = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--no-python",
+        sys.executable,
+    )
     words = ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH)
     code, said = process(*words, launcher=run)
     assert code == 0, said
@@ -120,9 +141,15 @@ def test_ranks_of_torchrun_take_parts(place, tmp_path):
 
 def test_every_galaxy_once_and_as_in_a_single_file(place, predict, tmp_path):
     assert predict("store", tmp_path / "one.parquet")[0] == 0
-    shards, one, ids = read_predictions(place / "whole"), pd.read_parquet(tmp_path / "one.parquet"), Store(place / "store").ids
+    shards, one, ids = (
+        read_predictions(place / "whole"),
+        pd.read_parquet(tmp_path / "one.parquet"),
+        Store(place / "store").ids,
+    )
     assert shards.id_str.tolist() == one.id_str.tolist() == ids
-    pd.testing.assert_frame_equal(shards, one, atol=0.01)  # the last batch of a shard is shorter, and bfloat16 has three digits
+    pd.testing.assert_frame_equal(
+        shards, one, atol=0.01
+    )  # the last batch of a shard is shorter, and bfloat16 has three digits
 
 
 def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
@@ -130,7 +157,11 @@ def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
 
     ids = Store(place / "store").ids
     theirs = datasets.load_dataset(str(place / "whole"), split="train", cache_dir=str(tmp_path))
-    assert pd.read_parquet(place / "whole").id_str.tolist() == ds.dataset(place / "whole").to_table()["id_str"].to_pylist() == ids
+    assert (
+        pd.read_parquet(place / "whole").id_str.tolist()
+        == ds.dataset(place / "whole").to_table()["id_str"].to_pylist()
+        == ids
+    )
     assert theirs["id_str"][:] == ids
 
 
@@ -138,7 +169,10 @@ def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
 def test_a_cut_shard_is_made_again(place, predict, tmp_path, length):
     assert predict("store", tmp_path / "out")[0] == 0
     file = tmp_path / "out" / "shard-00002.parquet"
-    size, times = file.stat().st_size, {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*.parquet")}
+    size, times = (
+        file.stat().st_size,
+        {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*.parquet")},
+    )
     os.truncate(file, {0.5: size // 2, -1: size - 1}.get(length, length))
     assert predict("store", tmp_path / "out")[0] == 0
     same(content(tmp_path / "out"), content(place / "whole"))
@@ -151,21 +185,41 @@ def test_what_belongs_to_others_is_refused_and_stays(place, predict, tmp_path):
     before = content(place / "whole")
     for model in ("other", "nearer"):
         refused("differs in model", "predict", tmp_path / model, place / "store", "--out", place / "whole")
-    for what, source, options in (("input", "pictures", ()), ("input", "store", ("--split", "test")), ("options", "store", ("--no-tta",)),
-                                  ("options", "store", ("--embeddings",))):
-        refused(f"differs in {what}", "predict", place / "model", place / source, "--out", place / "whole", *options)
-    refused("differs in", "predict", place / "model", place / "store", "--out", place / "store")  # into the store itself
+    for what, source, options in (
+        ("input", "pictures", ()),
+        ("input", "store", ("--split", "test")),
+        ("options", "store", ("--no-tta",)),
+        ("options", "store", ("--embeddings",)),
+    ):
+        refused(
+            f"differs in {what}",
+            "predict",
+            place / "model",
+            place / source,
+            "--out",
+            place / "whole",
+            *options,
+        )
+    refused(
+        "differs in", "predict", place / "model", place / "store", "--out", place / "store"
+    )  # into the store itself
     same(content(place / "whole"), before)
     assert len(Store(place / "store").verify()) == SHARDS * IN_SHARD
 
 
 def test_calibration_belongs_to_the_options(place, predict, tmp_path):
     build_model("tiny", image_size=32, crop=0.8).save_pretrained(tmp_path / "model")
-    assert sommelier("calibrate", tmp_path / "model", place / "store")[0] == 2  # the split val has too few galaxies to tell
-    code, said = sommelier("calibrate", tmp_path / "model", simulated_store(tmp_path / "many", n=80, size=48, val=0.6))
+    assert (
+        sommelier("calibrate", tmp_path / "model", place / "store")[0] == 2
+    )  # the split val has too few galaxies to tell
+    code, said = sommelier(
+        "calibrate", tmp_path / "model", simulated_store(tmp_path / "many", n=80, size=48, val=0.6)
+    )
     assert code == 0, said
     words = ("--split", "test", "--embeddings")  # no galaxy of the first shard is in the test
-    assert sommelier("predict", tmp_path / "model", place / "store", "--out", tmp_path / "out", *words)[0] == 0
+    assert (
+        sommelier("predict", tmp_path / "model", place / "store", "--out", tmp_path / "out", *words)[0] == 0
+    )
     table = read_predictions(tmp_path / "out")
     assert len(pd.read_parquet(tmp_path / "out" / "shard-00000.parquet")) == 0 < len(table)
     assert (table["smooth-or-featured_smooth_lower"] < table["smooth-or-featured_smooth_upper"]).all()
@@ -189,17 +243,23 @@ def test_bad_pictures_of_a_folder_are_named(place, predict, tmp_path):
     (pictures / good[3]).write_bytes((pictures / good[3]).read_bytes()[:700])
     (pictures / "page.jpg").write_text("404 Not Found")
     (pictures / "empty.png").touch()
-    refused("(2.5%) are bad", "predict", place / "model", pictures, "--out", tmp_path / "out", "--max-bad", "0.02")
+    refused(
+        "(2.5%) are bad", "predict", place / "model", pictures, "--out", tmp_path / "out", "--max-bad", "0.02"
+    )
     assert not (tmp_path / "out" / SUMMARY).exists()
     code, said = sommelier("predict", place / "model", pictures, "--out", tmp_path / "out")
-    assert code == 0 and f"{len(good) - 1} galaxies, 3 images left out" in said and "page.jpg: is no picture" in said
+    assert (
+        code == 0
+        and f"{len(good) - 1} galaxies, 3 images left out" in said
+        and "page.jpg: is no picture" in said
+    )
     assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {good[3], "page.jpg", "empty.png"}
     assert read_predictions(tmp_path / "out").id_str.tolist() == [name for name in good if name != good[3]]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_table_of_paths(place, predict, tmp_path, monkeypatch, ending):
-    monkeypatch.setattr("galaxy_sommelier.shards.ROWS", IN_SHARD)
+    monkeypatch.setattr("galaxy_sommelier.data.inputs.ROWS", IN_SHARD)
     table = pd.read_csv(place / "table.csv")
     table.loc[5, "path"], table.loc[50, "path"] = None, str(tmp_path / "gone.jpg")
     getattr(table, f"to_{ending}")(tmp_path / f"table.{ending}", index=False)
@@ -207,17 +267,42 @@ def test_a_table_of_paths(place, predict, tmp_path, monkeypatch, ending):
         assert predict(tmp_path / f"table.{ending}", tmp_path / "out", "--part", part)[0] == 0
     assert read_predictions(tmp_path / "out").id_str.tolist() == table.id_str.drop([5, 50]).tolist()
     bad = read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]
-    assert bad == {table.id_str[5]: "has no file", table.id_str[50]: "cannot be read (No such file or directory)"}
+    assert bad == {
+        table.id_str[5]: "has no file",
+        table.id_str[50]: "cannot be read (No such file or directory)",
+    }
 
 
 def test_bad_tables_and_parts_are_refused(place, tmp_path):
     table = pd.read_csv(place / "table.csv")
-    for name, spoilt in {"twice": pd.concat([table, table[:1]]), "no galaxies": table[:0], "'path' is missing": table[["id_str"]]}.items():
+    for name, spoilt in {
+        "twice": pd.concat([table, table[:1]]),
+        "no galaxies": table[:0],
+        "'path' is missing": table[["id_str"]],
+    }.items():
         spoilt.to_csv(tmp_path / "table.csv", index=False)
         refused(name, "predict", place / "model", tmp_path / "table.csv", "--out", tmp_path / "out")
     for part in ("2/2", "1", "-1/2", "a/b"):
-        refused("counted from 0", "predict", place / "model", place / "store", "--out", tmp_path / "out", "--part", part)
-    refused("give --out a folder", "predict", place / "model", place / "store", "--out", tmp_path / "one.parquet", "--part", "0/2")
+        refused(
+            "counted from 0",
+            "predict",
+            place / "model",
+            place / "store",
+            "--out",
+            tmp_path / "out",
+            "--part",
+            part,
+        )
+    refused(
+        "give --out a folder",
+        "predict",
+        place / "model",
+        place / "store",
+        "--out",
+        tmp_path / "one.parquet",
+        "--part",
+        "0/2",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -230,16 +315,24 @@ def test_an_unfinished_folder_is_neither_scored_nor_exported(place, predict, tmp
 def test_embeddings_are_the_features_and_go_where_predictions_go(place, tmp_path):
     model, store = build_model("tiny", image_size=32, crop=0.8).eval(), Store(place / "store")
     predict_shards(model, place / "store", tmp_path / "out", precision="fp32", embeddings=True)
-    table, features = read_predictions(tmp_path / "out"), encode(model, store, views=8, cache=tmp_path / "cache", precision="fp32")
-    np.testing.assert_allclose(np.stack(table.embedding), features.values.mean(1), atol=4e-3)  # float16 of numbers up to 4
+    table, features = (
+        read_predictions(tmp_path / "out"),
+        encode(model, store, views=8, cache=tmp_path / "cache", precision="fp32"),
+    )
+    np.testing.assert_allclose(
+        np.stack(table.embedding), features.values.mean(1), atol=4e-3
+    )  # float16 of numbers up to 4
     assert sommelier("export", tmp_path / "out", "--out", tmp_path / "table.fits")[0] == 0
 
 
 def test_memory_holds_a_batch_of_pictures(place, monkeypatch):
     galaxies, seen = open_galaxies(place / "store"), []
     nothing = [], torch.empty(0), {}
-    monkeypatch.setattr("galaxy_sommelier.predict.open_pictures", lambda rows, size, crop: seen.append(len(rows)) or nothing)
-    (_, rows), = galaxies.rows([3])
+    monkeypatch.setattr(
+        "galaxy_sommelier.data.inputs.open_pictures",
+        lambda rows, size, crop: seen.append(len(rows)) or nothing,
+    )
+    ((_, rows),) = galaxies.rows([3])
     batches = opened(rows, 32, 1.0, batch_size=4, threads=1)
     next(batches)
     assert sum(seen) <= 8 and sum(1 for _ in batches) == IN_SHARD // 4 - 1
@@ -257,7 +350,13 @@ def test_a_cut_feature_cache_is_made_again(place, tmp_path):
 
 
 def test_the_metadata_say_where_predictions_come_from(place):
-    facts = {key.decode(): value.decode() for key, value in ds.dataset(place / "whole").schema.metadata.items()}
+    facts = {
+        key.decode(): value.decode() for key, value in ds.dataset(place / "whole").schema.metadata.items()
+    }
     summary = read_json(place / "whole" / SUMMARY)
-    assert facts["model"] == "tiny" and json.loads(facts["made_of"]) == summary["made_of"] and summary["shards"] == SHARDS
+    assert (
+        facts["model"] == "tiny"
+        and json.loads(facts["made_of"]) == summary["made_of"]
+        and summary["shards"] == SHARDS
+    )
     assert summary["galaxies"] == SHARDS * IN_SHARD and Path(place / "whole" / SUMMARY).name.startswith("_")

@@ -5,10 +5,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxy_sommelier.campaigns import SCHEMAS
-from galaxy_sommelier.crosswalk import CORE, crosswalk, same_answers
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.shift import classifier_auc, column_shift, discrepancy, likenesses, paired_shift, set_shift, shuffles
+from galaxy_sommelier.catalog.campaigns import SCHEMAS
+from galaxy_sommelier.catalog.crosswalk import CORE, crosswalk, same_answers
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.studies.shift import (
+    classifier_auc,
+    column_shift,
+    discrepancy,
+    likenesses,
+    paired_shift,
+    set_shift,
+    shuffles,
+)
 
 REPEATS = 200
 
@@ -34,7 +42,9 @@ def test_no_shift_gives_uniform_p_for_feature_vectors(paired):
 
 def test_no_shift_gives_uniform_p_for_the_classifier():
     rng = np.random.default_rng(13)
-    p = [classifier_auc(rng.normal(0, 1, (80, 4)), rng.normal(0, 1, (80, 4)), rng)["p"] for _ in range(REPEATS)]
+    p = [
+        classifier_auc(rng.normal(0, 1, (80, 4)), rng.normal(0, 1, (80, 4)), rng)["p"] for _ in range(REPEATS)
+    ]
     assert uniform(p) > 0.01
 
 
@@ -51,7 +61,10 @@ def test_no_shift_gives_uniform_p_for_columns():
 def test_an_injected_shift_lies_in_its_interval(size):
     rng, held = np.random.default_rng(25), []
     for _ in range(REPEATS):
-        a, b = pd.DataFrame({"x": rng.normal(5, 2, 150)}), pd.DataFrame({"x": rng.normal(5 + 2 * size, 2, 150)})
+        a, b = (
+            pd.DataFrame({"x": rng.normal(5, 2, 150)}),
+            pd.DataFrame({"x": rng.normal(5 + 2 * size, 2, 150)}),
+        )
         row = column_shift(a, b, resamples=500).iloc[0]
         held.append(row.lower < size < row.upper)
     assert 0.90 <= np.mean(held) <= 0.99
@@ -77,13 +90,18 @@ def test_a_paired_shift_is_found_where_an_unpaired_one_is_not():
     rng = np.random.default_rng(18)
     galaxy = rng.normal(0, 1, (150, 6))
     moved = galaxy + rng.normal(0, 0.2, galaxy.shape) + [0.15, 0, 0, 0, 0, 0]
-    tables = {paired: set_shift(galaxy, moved, paired, dims=6, permutations=300).set_index("statistic") for paired in (False, True)}
+    tables = {
+        paired: set_shift(galaxy, moved, paired, dims=6, permutations=300).set_index("statistic")
+        for paired in (False, True)
+    }
     assert tables[True].p["energy distance"] < 0.01 < tables[False].p["energy distance"]
 
 
 def test_scores_over_different_answers_are_refused():
     """The first predecessor held 74 outputs on SDSS against 9 answers on another survey."""
-    outputs = [f"{answer}{kind}" for answer in SCHEMAS["gz2"].answers for kind in ("_fraction", "_weighted_fraction")]
+    outputs = [
+        f"{answer}{kind}" for answer in SCHEMAS["gz2"].answers for kind in ("_fraction", "_weighted_fraction")
+    ]
     with pytest.raises(BadInput, match="74 for sdss, 9 for ukidss"):
         same_answers(sdss=outputs, ukidss=[f"{answer}_fraction" for answer in CORE[:9]])
     assert same_answers(sdss=CORE, ukidss=CORE) == list(CORE)
@@ -98,4 +116,6 @@ def test_every_crosswalk_is_whole_and_the_same_both_ways():
                 assert all(set(m.among[side]) <= set(s.answers) for side, s in enumerate((a, b)))
                 assert all(0 <= w <= 1 for side in m.weights for w in side.values())
                 assert set(m.weights[0]) <= set(m.among[0]) and set(m.weights[1]) <= set(m.among[1])
-            assert [m.name for m in crosswalk(a, b)] and {m.name for m in crosswalk(a, b)} == {m.name for m in crosswalk(b, a)}
+            assert [m.name for m in crosswalk(a, b)] and {m.name for m in crosswalk(a, b)} == {
+                m.name for m in crosswalk(b, a)
+            }

@@ -1,4 +1,5 @@
 """Jobs on a real Slurm: done, failed, cancelled, warned before their time is up, requeued, in parts and on two nodes."""
+
 import os
 import shutil
 import socket
@@ -13,11 +14,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from galaxy_sommelier import slurm
-from galaxy_sommelier.cli import main
-from galaxy_sommelier.files import read_json, sha256_file
-from galaxy_sommelier.runs import run_experiment, status
-from galaxy_sommelier.store import simulated_store
+from galaxy_sommelier.cli.main import main
+from galaxy_sommelier.core import slurm
+from galaxy_sommelier.core.files import read_json, sha256_file
+from galaxy_sommelier.core.runs import run_experiment, status
+from galaxy_sommelier.data.store import simulated_store
 
 CONF = """\
 ClusterName=test
@@ -72,7 +73,10 @@ def daemons(folder, host):
     key.chmod(0o400)
     (folder / "state").mkdir()
     (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, ports=free_ports(3)))
-    files = [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("key-file", "socket", "pid-file", "seed-file", "log-file")]
+    files = [
+        f"--{name}={folder}/munge.{name.split('-')[0]}"
+        for name in ("key-file", "socket", "pid-file", "seed-file", "log-file")
+    ]
     nodes = [["slurmd", "-D", "-N", name] for name in (host, "localhost")]
     return [["munged", "--foreground", "--force", *files], ["slurmctld", "-D"], *nodes]
 
@@ -86,7 +90,9 @@ def cluster():
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
     if missing or os.geteuid() != 0:
         complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
-        complain(f"needs a Slurm that runs, or root and Debian's slurm-wlm and munge to start one (missing: {missing or 'root'})")
+        complain(
+            f"needs a Slurm that runs, or root and Debian's slurm-wlm and munge to start one (missing: {missing or 'root'})"
+        )
     folder, host, processes = Path(tempfile.mkdtemp(prefix="slurm-")), socket.gethostname().split(".")[0], []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
@@ -143,7 +149,10 @@ def experiment(path, parameters, work):
     """An experiment of two cells."""
     code = nbformat.v4.new_code_cell
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [code(f'{parameters}\nout: str = ""  # run folder', metadata={"tags": ["parameters"]}), code(work)]
+    cells = [
+        code(f'{parameters}\nout: str = ""  # run folder', metadata={"tags": ["parameters"]}),
+        code(work),
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
 
@@ -151,19 +160,25 @@ def experiment(path, parameters, work):
 @pytest.fixture
 def nap(tmp_path):
     """An experiment that sleeps the first time, or fails."""
-    return experiment(tmp_path / "nap.ipynb", 'seconds: float = 0.0  # to sleep the first time (s)\nfail: bool = False  # at the end', """\
+    return experiment(
+        tmp_path / "nap.ipynb",
+        "seconds: float = 0.0  # to sleep the first time (s)\nfail: bool = False  # at the end",
+        """\
 import time
 from pathlib import Path
 again = Path(out, "metrics.json").exists()
 Path(out, "metrics.json").write_text('{"mean_r": 0.5}')
 time.sleep(0 if again else seconds)
-assert not fail""")
+assert not fail""",
+    )
 
 
 def test_a_job_is_done_and_runs_shows_it(nap, tmp_path, monkeypatch):
     runs = tmp_path / "runs"
     monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
-    job = submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "1e-3", "--out", runs / "nap-1")
+    job = submitted(
+        "run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "1e-3", "--out", runs / "nap-1"
+    )
     assert wait_end(job) == ["COMPLETED"]
     assert status(runs / "nap-1") == "done" and read_json(runs / "nap-1" / "config.json")["seconds"] == 0.001
     assert read_json(runs / "nap-1" / "slurm.json")["job"] == job and (runs / "nap-1" / "job.sh").exists()
@@ -177,8 +192,14 @@ def test_a_job_is_done_and_runs_shows_it(nap, tmp_path, monkeypatch):
 
 def test_a_failing_cell_ends_the_job(nap, tmp_path):
     run = tmp_path / "one"
-    assert wait_end(submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "fail", "true", "--out", run)) == ["FAILED"]
-    assert attempts(run) == ["started", "ended 1"] and status(run) == "failed" and "AssertionError" in (run / "slurm.log").read_text()
+    assert wait_end(
+        submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "fail", "true", "--out", run)
+    ) == ["FAILED"]
+    assert (
+        attempts(run) == ["started", "ended 1"]
+        and status(run) == "failed"
+        and "AssertionError" in (run / "slurm.log").read_text()
+    )
 
 
 def test_cancelled_it_is_unfinished_and_can_be_submitted_again(nap, tmp_path):
@@ -195,7 +216,23 @@ def test_cancelled_it_is_unfinished_and_can_be_submitted_again(nap, tmp_path):
 
 def test_what_does_not_listen_is_requeued_when_the_warning_is_nearly_over(nap, tmp_path):
     run = tmp_path / "one"
-    job = submitted("run", nap, "--slurm", "local", "-s", "cpus", "1", "-s", "warning", "10", "-p", "seconds", "300", "--out", run)
+    job = submitted(
+        "run",
+        nap,
+        "--slurm",
+        "local",
+        "-s",
+        "cpus",
+        "1",
+        "-s",
+        "warning",
+        "10",
+        "-p",
+        "seconds",
+        "300",
+        "--out",
+        run,
+    )
     wait_for((run / "metrics.json").exists)
     subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
     assert wait_end(job) == ["COMPLETED"] and status(run) == "done"
@@ -207,13 +244,16 @@ def training(tmp_path_factory):
     """A training whose first attempt waits for the signal after its eighth step, amid an epoch; and the run that was never disturbed."""
     folder = tmp_path_factory.mktemp("training")
     store = simulated_store(folder / "sky", n=120, size=48)
-    notebook = experiment(folder / "train.ipynb", 'store: str = ""  # galaxies\nwaits: bool = True  # the first time', """\
+    notebook = experiment(
+        folder / "train.ipynb",
+        'store: str = ""  # galaxies\nwaits: bool = True  # the first time',
+        """\
 import os
 import time
 from pathlib import Path
 from galaxy_sommelier import checkpoints
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.train import train
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import train
 class Waiting(checkpoints.StopWhenAsked):
     def on_step_end(self, args, state, control, **kwargs):
         if waits and state.global_step == 8:
@@ -222,21 +262,28 @@ class Waiting(checkpoints.StopWhenAsked):
                 time.sleep(0.01)
         super().on_step_end(args, state, control, **kwargs)
 checkpoints.StopWhenAsked = Waiting
-train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3))""")
-    undisturbed = run_experiment(str(notebook), {"store": str(store), "waits": False}, out=folder / "undisturbed", progress=False)
+train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3))""",
+    )
+    undisturbed = run_experiment(
+        str(notebook), {"store": str(store), "waits": False}, out=folder / "undisturbed", progress=False
+    )
     return notebook, store, undisturbed
 
 
 def same(run, undisturbed):
     """Whether two runs ended with the same bytes."""
     names = ("model/model.safetensors", "predictions.parquet", "history.csv")
-    return [sha256_file(run / "full" / name) for name in names] == [sha256_file(undisturbed / "full" / name) for name in names]
+    return [sha256_file(run / "full" / name) for name in names] == [
+        sha256_file(undisturbed / "full" / name) for name in names
+    ]
 
 
 def test_warned_a_training_saves_a_checkpoint_and_the_requeued_job_goes_on(training, tmp_path):
     notebook, store, undisturbed = training
     run = tmp_path / "one"
-    job = submitted("run", notebook, "--slurm", "local", "-s", "cpus", "1", "-p", "store", store, "--out", run)
+    job = submitted(
+        "run", notebook, "--slurm", "local", "-s", "cpus", "1", "-p", "store", store, "--out", run
+    )
     wait_for((run / "waits").exists)
     subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
     wait_for(lambda: "ended 75" in attempts(run))
@@ -276,19 +323,35 @@ while part == "1" and not (folder / "go").exists():
 
 def test_a_killed_part_of_an_array_is_done_when_the_array_is_submitted_again(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
-    command, profile = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path)], slurm.load_profile("local", {"cpus": "1"})
+    command, profile = (
+        [sys.executable, str(tmp_path / "worker.py"), str(tmp_path)],
+        slurm.load_profile("local", {"cpus": "1"}),
+    )
     folders = [tmp_path / "array-1", tmp_path / "array-2"]
     folders[0].mkdir()
     job = slurm.submit(command, profile, folders[0], parts=3)
-    wait_for(lambda: (tmp_path / "started-1").exists() and (tmp_path / "part-0").exists() and (tmp_path / "part-2").exists())
+    wait_for(
+        lambda: (
+            (tmp_path / "started-1").exists()
+            and (tmp_path / "part-0").exists()
+            and (tmp_path / "part-2").exists()
+        )
+    )
     subprocess.run(["scancel", f"{job}_1"], check=True)
-    assert sorted(wait_end(job)) == ["CANCELLED", "COMPLETED", "COMPLETED"] and not (tmp_path / "part-1").exists()
+    assert (
+        sorted(wait_end(job)) == ["CANCELLED", "COMPLETED", "COMPLETED"]
+        and not (tmp_path / "part-1").exists()
+    )
     assert slurm.list_jobs(tmp_path).state[0] in ("CANCELLED 1, COMPLETED 2", "COMPLETED 2, CANCELLED 1")
     (tmp_path / "go").touch()
     folders[1].mkdir()
     assert set(wait_end(slurm.submit(command, profile, folders[1], parts=3))) == {"COMPLETED"}
     assert [(tmp_path / f"part-{part}").read_text() for part in range(3)] == ["0", "1", "2"]
-    assert sorted(path.name for path in folders[1].glob("slurm-*.log")) == ["slurm-0.log", "slurm-1.log", "slurm-2.log"]
+    assert sorted(path.name for path in folders[1].glob("slurm-*.log")) == [
+        "slurm-0.log",
+        "slurm-1.log",
+        "slurm-2.log",
+    ]
 
 
 REDUCE = """\
@@ -304,7 +367,7 @@ torch.distributed.destroy_process_group()
 """
 LAUNCH = """\
 import subprocess, sys
-from galaxy_sommelier.launch import torchrun_command
+from galaxy_sommelier.training.distributed import torchrun_command
 sys.exit(subprocess.run([*torchrun_command(1), sys.executable, *sys.argv[1:]]).returncode)
 """
 
@@ -321,14 +384,17 @@ def test_the_processes_of_two_nodes_find_each_other(tmp_path):
     assert [path.read_text() for path in tmp_path.glob("*.txt")] == ["2", "2"]
 
 
-@pytest.mark.parametrize(("words", "complaint"), [
-    (("-p", "second", "1"), "did you mean 'seconds'"),
-    (("-p", "seconds", "long"), "takes a float"),
-    (("-s", "acount", "m1"), "did you mean 'account'"),
-    (("-s", "warning", "9"), "warning is 9 s, too short"),
-    (("-s", "partition", "nowhere"), "sbatch refused"),
-    (("-s", "time", "soon"), "sbatch refused"),
-])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("-p", "second", "1"), "did you mean 'seconds'"),
+        (("-p", "seconds", "long"), "takes a float"),
+        (("-s", "acount", "m1"), "did you mean 'account'"),
+        (("-s", "warning", "9"), "warning is 9 s, too short"),
+        (("-s", "partition", "nowhere"), "sbatch refused"),
+        (("-s", "time", "soon"), "sbatch refused"),
+    ],
+)
 def test_nothing_is_submitted_before_all_is_checked(nap, tmp_path, words, complaint):
     before = answer("squeue", "--noheader", "--states=all")
     code, said = sommelier("run", nap, "--slurm", "local", *words, "--out", tmp_path / "one")
@@ -339,12 +405,30 @@ def test_nothing_is_submitted_before_all_is_checked(nap, tmp_path, words, compla
 def test_without_sbatch_nothing_is_left_behind(nap, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
-    assert code == 2 and "there is no Slurm here" in said and len(said.splitlines()) == 1 and not (tmp_path / "one").exists()
+    assert (
+        code == 2
+        and "there is no Slurm here" in said
+        and len(said.splitlines()) == 1
+        and not (tmp_path / "one").exists()
+    )
 
 
 def test_a_slurm_that_does_not_answer_is_not_taken_for_one_without_jobs(nap, tmp_path, monkeypatch):
     monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
-    words = ("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "300", "--out", tmp_path / "runs" / "nap-1")
+    words = (
+        "run",
+        nap,
+        "--slurm",
+        "local",
+        "-s",
+        "cpus",
+        "1",
+        "-p",
+        "seconds",
+        "300",
+        "--out",
+        tmp_path / "runs" / "nap-1",
+    )
     job = submitted(*words)
     squeue = tmp_path / "bin" / "squeue"
     squeue.parent.mkdir()
@@ -370,5 +454,9 @@ def test_a_job_that_may_be_there_keeps_its_folder(nap, tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", slow)
     code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
-    assert code == 2 and "did not answer within 60 s; look with `squeue --me`" in said and len(said.splitlines()) == 1
+    assert (
+        code == 2
+        and "did not answer within 60 s; look with `squeue --me`" in said
+        and len(said.splitlines()) == 1
+    )
     assert (tmp_path / "one" / "job.sh").exists() and not (tmp_path / "one" / "slurm.json").exists()

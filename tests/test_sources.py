@@ -1,4 +1,5 @@
 """Every campaign through the command line, from published files to scores; and everything real that there is."""
+
 import json
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 import tables
 from click.testing import CliRunner
 
-from galaxy_sommelier.campaigns import DECALS5, DECALS12, SCHEMAS
-from galaxy_sommelier.cli import main
-from galaxy_sommelier.files import read_json
-from galaxy_sommelier.image import encode
-from galaxy_sommelier.store import Store
+from galaxy_sommelier.catalog.campaigns import DECALS5, DECALS12, SCHEMAS
+from galaxy_sommelier.cli.main import main
+from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.data.store import Store
+from galaxy_sommelier.images.pixels import encode
 
 N = 30
 SMALL = ["-p", "image_size", "32", "-p", "tta", "false", "-p", "precision", "fp32"]
@@ -43,15 +44,23 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
     published = pd.read_parquet(table) if name.endswith(".parquet") else pd.read_csv(table)
     (tmp_path / "images").mkdir()
     for each in published[ids][: N - 2]:  # two galaxies have no picture
-        (tmp_path / "images" / f"{each}.jpg").write_bytes(encode(RNG.integers(0, 256, (48, 48, 3), dtype=np.uint8)))
-    left_out = 0 if campaign == "desi" else 2  # of its 8.67 million galaxies only those with a picture are taken
-    said = sommelier("prepare", source, "--root", tmp_path, "--out", tmp_path / "store", "--val", "0.3", "--max-bad", "0.1")
+        (tmp_path / "images" / f"{each}.jpg").write_bytes(
+            encode(RNG.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+        )
+    left_out = (
+        0 if campaign == "desi" else 2
+    )  # of its 8.67 million galaxies only those with a picture are taken
+    said = sommelier(
+        "prepare", source, "--root", tmp_path, "--out", tmp_path / "store", "--val", "0.3", "--max-bad", "0.1"
+    )
     assert f"{N - 2} galaxies, {left_out} images left out" in said
     store = Store(tmp_path / "store")
     assert store.schema == SCHEMAS[campaign] and len(store) == N - 2
     sommelier("train", tmp_path / "store", "--stage", "probe", "--out", tmp_path / "run", *SMALL)
     sommelier("predict", tmp_path / "run", tmp_path / "store", "--out", tmp_path / "told.parquet", "--no-tta")
-    said = sommelier("evaluate", tmp_path / "told.parquet", tmp_path / "store", "--out", tmp_path / "scores.json")
+    said = sommelier(
+        "evaluate", tmp_path / "told.parquet", tmp_path / "store", "--out", tmp_path / "scores.json"
+    )
     scores = read_json(tmp_path / "scores.json")
     assert "mean_r" in said and -1 <= scores["mean_r"] <= 1
     assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["schema"]["name"] == campaign
@@ -59,7 +68,9 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
 
 def test_two_campaigns_in_one_table_are_refused(tmp_path):
     table = tables.write(tmp_path / "gz_candels_table_2_main_release.csv", tables.candels_rows, N)
-    assert "no gz_hubble_main.csv.gz" in sommelier("prepare", "hubble", "--root", tmp_path, "--out", tmp_path / "out", expect=2)
+    assert "no gz_hubble_main.csv.gz" in sommelier(
+        "prepare", "hubble", "--root", tmp_path, "--out", tmp_path / "out", expect=2
+    )
     own = pd.DataFrame({"id_str": ["a", "b"], "campaign": ["gz2", "candels"]})
     own.to_csv(tmp_path / "table.csv", index=False)
     said = sommelier("prepare", "table", "--root", tmp_path, "--out", tmp_path / "out", expect=2)
@@ -69,7 +80,11 @@ def test_two_campaigns_in_one_table_are_refused(tmp_path):
 def test_every_real_file_goes_in(kaggle_root, gz2_root, stripe82_root, tmp_path):
     data = kaggle_root.parent
     for words, good, bad in (
-        (("gz2", "--root", gz2_root, "--table", "gz2_hart16_sample.csv", "--kind", "weighted_fraction"), 600, 0),
+        (
+            ("gz2", "--root", gz2_root, "--table", "gz2_hart16_sample.csv", "--kind", "weighted_fraction"),
+            600,
+            0,
+        ),
         (("images", "--root", data / "exemplars"), 516, 0),
         (("images", "--root", data / "fits", "--max-bad", "0.1"), 37, 2),
     ):
@@ -77,8 +92,14 @@ def test_every_real_file_goes_in(kaggle_root, gz2_root, stripe82_root, tmp_path)
         out.parent.mkdir(exist_ok=True)
         said = sommelier("prepare", *words, "--out", out)
         assert f"{good} galaxies, {bad} images left out" in said, said
-    assert "is cut off" in said and "lacks 76% of band g" in said  # the truncated one and the one with a large gap
-    said = sommelier("prepare", "willett", "--root", stripe82_root, "--out", tmp_path / "stripe82", "--max-bad", "1")
+    assert (
+        "is cut off" in said and "lacks 76% of band g" in said
+    )  # the truncated one and the one with a large gap
+    said = sommelier(
+        "prepare", "willett", "--root", stripe82_root, "--out", tmp_path / "stripe82", "--max-bad", "1"
+    )
     assert "377 galaxies, 19384 images left out" in said
     assert Store(tmp_path / "stripe82").votes.shape == (377, 37)
-    assert "7083 galaxies, 0 images left out" in sommelier("prepare", "kaggle", "--root", kaggle_root, "--out", tmp_path / "kaggle")
+    assert "7083 galaxies, 0 images left out" in sommelier(
+        "prepare", "kaggle", "--root", kaggle_root, "--out", tmp_path / "kaggle"
+    )

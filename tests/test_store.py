@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from galaxy_sommelier.catalog import fractions_of, read_kaggle, votes_of
-from galaxy_sommelier.files import BadInput, write_json
-from galaxy_sommelier.image import decode, encode
-from galaxy_sommelier.schema import GZ2, Question, Schema
-from galaxy_sommelier.simulate import simulate
-from galaxy_sommelier.store import GalaxyDataset, Store, simulated_store, write_shard, write_store
+from galaxy_sommelier.catalog.gz2 import read_kaggle
+from galaxy_sommelier.catalog.schema import GZ2, Question, Schema
+from galaxy_sommelier.catalog.table import fractions_of, votes_of
+from galaxy_sommelier.core.files import BadInput, write_json
+from galaxy_sommelier.data.store import GalaxyDataset, Store, simulated_store, write_shard, write_store
+from galaxy_sommelier.images.pixels import decode, encode
+from galaxy_sommelier.images.simulation import simulate
 
 N = 60
 
@@ -31,14 +32,23 @@ def sky():
 @pytest.fixture
 def store(sky, tmp_path):
     table, images = sky
-    write_store(table, tmp_path / "store", images=images, shard_size=25, split=["train"] * 40 + ["val"] * 8 + ["test"] * 12)
+    write_store(
+        table,
+        tmp_path / "store",
+        images=images,
+        shard_size=25,
+        split=["train"] * 40 + ["val"] * 8 + ["test"] * 12,
+    )
     return Store(tmp_path / "store", schema=GZ2)
 
 
 def test_everything_comes_back(sky, store):
     table, images = sky
     assert store.ids == table.id_str.tolist() and len(store) == N
-    assert np.array_equal(store.fractions, fractions_of(table), equal_nan=True) and np.isnan(store.fractions).any()
+    assert (
+        np.array_equal(store.fractions, fractions_of(table), equal_nan=True)
+        and np.isnan(store.fractions).any()
+    )
     assert np.array_equal(store.votes, votes_of(table))
     for i in RNG.permutation(N):
         assert store.jpeg(i) == encode(images[i])
@@ -51,7 +61,11 @@ RNG = np.random.default_rng(0)
 
 def test_shards_are_plain_parquet(store):
     rows = pd.concat([pq.read_table(file).to_pandas() for file in store.files], ignore_index=True)
-    assert rows.id_str.tolist() == store.ids and [len(pq.read_table(file)) for file in store.files] == [25, 25, 10]
+    assert rows.id_str.tolist() == store.ids and [len(pq.read_table(file)) for file in store.files] == [
+        25,
+        25,
+        10,
+    ]
     assert all(decode(jpeg).shape == (48, 48, 3) for jpeg in rows.jpeg)
 
 
@@ -82,8 +96,12 @@ def test_same_input_same_bytes(sky, tmp_path, store):
 
 def test_refuses_what_does_not_fit(sky, store, tmp_path):
     table, images = sky
-    for broken, what in ((table.drop(columns="bar_yes_fraction"), "bar_yes_fraction"), (pd.concat([table, table[:1]]), "more than once"),
-                         (table.assign(bar_yes_fraction=1.5), "1.5"), (table[:0], "no galaxies")):
+    for broken, what in (
+        (table.drop(columns="bar_yes_fraction"), "bar_yes_fraction"),
+        (pd.concat([table, table[:1]]), "more than once"),
+        (table.assign(bar_yes_fraction=1.5), "1.5"),
+        (table[:0], "no galaxies"),
+    ):
         with pytest.raises(BadInput, match=what):
             write_store(broken, tmp_path / "new", images=np.concatenate([images, images[:1]])[: len(broken)])
     with pytest.raises(BadInput, match="60 galaxies but 59 images"):
@@ -129,24 +147,36 @@ def test_a_header_of_something_else_is_refused(store, tmp_path):
 def test_worker_processes_read_the_same(store):
     assert pickle.loads(pickle.dumps(store)).jpeg(3) == store.jpeg(3)
     data = GalaxyDataset(store, store.indices("train"), size=32, crop=0.7, margin=1.2)
-    alone, together = (list(torch.utils.data.DataLoader(data, batch_size=8, num_workers=workers)) for workers in (0, 2))
+    alone, together = (
+        list(torch.utils.data.DataLoader(data, batch_size=8, num_workers=workers)) for workers in (0, 2)
+    )
     for a, b in zip(alone, together, strict=True):
-        assert torch.equal(a["pixel_values"], b["pixel_values"]) and a["index"].tolist() == b["index"].tolist()
-        assert a["pixel_values"].dtype == torch.uint8 and torch.equal(a["labels"].isnan(), b["labels"].isnan())
+        assert (
+            torch.equal(a["pixel_values"], b["pixel_values"]) and a["index"].tolist() == b["index"].tolist()
+        )
+        assert a["pixel_values"].dtype == torch.uint8 and torch.equal(
+            a["labels"].isnan(), b["labels"].isnan()
+        )
 
 
-@pytest.mark.parametrize("size,crop,margin", [(32, 1.0, 1.5), (32, 0.5, 1.0), (30, 0.55, 1.42), (98, 0.8, 1.2), (33, 0.99, 1.3)])
+@pytest.mark.parametrize(
+    "size,crop,margin", [(32, 1.0, 1.5), (32, 0.5, 1.0), (30, 0.55, 1.42), (98, 0.8, 1.2), (33, 0.99, 1.3)]
+)
 def test_margin_keeps_the_pixel_scale(store, size, crop, margin):
     data = GalaxyDataset(store, [0], size, crop, margin)
-    assert np.isclose(data.side / data.crop, size / crop) and size <= data.side <= round(size * margin) and data.crop <= 1
+    assert (
+        np.isclose(data.side / data.crop, size / crop)
+        and size <= data.side <= round(size * margin)
+        and data.crop <= 1
+    )
     assert data[0]["pixel_values"].shape == (3, data.side, data.side)
 
 
 PACK = """
 import resource, sys
-from galaxy_sommelier.store import simulated_store
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.data.store import simulated_store
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.images.simulation import simulate
 limit = int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -177,7 +207,7 @@ SLOW = """
 import sys, time
 import numpy as np
 from galaxy_sommelier import store
-from galaxy_sommelier.simulate import simulate
+from galaxy_sommelier.images.simulation import simulate
 table, images = simulate(30, size=32)
 write_shard = store.write_shard
 def slow(*arguments):
@@ -191,13 +221,17 @@ store.write_store(table, sys.argv[1], images=images, shard_size=10)
 
 
 def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(tmp_path, sky):
-    run = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
+    )
     assert "shard" in run.stdout.readline()
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert not (tmp_path / "store").exists()
     table, images = sky
-    write_store(table, tmp_path / "store", images=images)  # and the next attempt is not in the way of the last
+    write_store(
+        table, tmp_path / "store", images=images
+    )  # and the next attempt is not in the way of the last
     assert len(Store(tmp_path / "store")) == N
 
 
@@ -226,15 +260,20 @@ store.write_store(pd.read_pickle(sys.argv[1]), sys.argv[2], shard_size=10)
 
 
 def test_goes_on_after_a_kill(tmp_path, sky, monkeypatch):
-    from galaxy_sommelier import store as module
+    from galaxy_sommelier.data import store as module
 
     table = files_of(sky, tmp_path / "pictures")
     table.to_pickle(tmp_path / "table.pickle")
-    run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "table.pickle"), str(tmp_path / "store")], capture_output=True)
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "table.pickle"), str(tmp_path / "store")],
+        capture_output=True,
+    )
     assert run.returncode == -signal.SIGKILL and not (tmp_path / "store").exists(), run.stderr
     os.utime(table.path[12], ns=(1, 1))  # a picture that has changed since: its shard is made anew
     made = []
-    monkeypatch.setattr(module, "write_shard", lambda path, *more: made.append(path.name) or write_shard(path, *more))
+    monkeypatch.setattr(
+        module, "write_shard", lambda path, *more: made.append(path.name) or write_shard(path, *more)
+    )
     write_store(table, tmp_path / "store", shard_size=10)
     assert made == [f"shard-{i:05d}.parquet" for i in (1, 3, 4, 5)]
     write_store(table, tmp_path / "again", shard_size=10)
@@ -253,10 +292,17 @@ def test_what_an_earlier_attempt_left_is_not_taken_for_something_else(tmp_path, 
     left = tmp_path / ".unfinished-store"
     shard = left / "shard-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")  # damaged, with its note beside it
-    report = write_store(table[:40], tmp_path / "store", shard_size=10, max_bad=0.6)  # fewer galaxies than before
+    report = write_store(
+        table[:40], tmp_path / "store", shard_size=10, max_bad=0.6
+    )  # fewer galaxies than before
     store = Store(tmp_path / "store").verify()
     assert report.ok == len(store) == 20 and store.ids == table.id_str[20:40].tolist() and not left.exists()
-    assert sorted(os.listdir(store.path)) == ["index.parquet", "shard-00000.parquet", "shard-00001.parquet", "store.json"]
+    assert sorted(os.listdir(store.path)) == [
+        "index.parquet",
+        "shard-00000.parquet",
+        "shard-00001.parquet",
+        "store.json",
+    ]
 
 
 def test_random_reads_are_fast_and_need_little_memory(tmp_path):
@@ -274,9 +320,15 @@ def test_random_reads_are_fast_and_need_little_memory(tmp_path):
 
 
 def test_real_galaxies(kaggle_root, tmp_path):
-    table = read_kaggle(kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1")[:40]
+    table = read_kaggle(
+        kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1"
+    )[:40]
     report = write_store(table, tmp_path / "store", shard_size=16)
     store = Store(tmp_path / "store", schema=GZ2)
     assert report.ok == len(store) == 40 and store.votes is None
     for i in (0, 17, 39):
-        assert store.jpeg(i) == open(table.path.iloc[i], "rb").read() and store.image(i).shape == (424, 424, 3)
+        assert store.jpeg(i) == open(table.path.iloc[i], "rb").read() and store.image(i).shape == (
+            424,
+            424,
+            3,
+        )

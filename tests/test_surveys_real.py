@@ -1,6 +1,6 @@
 """A head that learns from Kaggle galaxies (SDSS), tested on other real sets as far as their labels go, with n and intervals.
 
-    pytest tests/test_surveys_real.py -s
+pytest tests/test_surveys_real.py -s
 """
 
 import numpy as np
@@ -10,16 +10,16 @@ import torch
 from conftest import real
 from sklearn.linear_model import RidgeCV
 
-from galaxy_sommelier.catalog import read_kaggle, read_willett
-from galaxy_sommelier.features import encode_batch
-from galaxy_sommelier.image import resize
-from galaxy_sommelier.leaks import by_image, thumbnails
-from galaxy_sommelier.metrics import wilson
-from galaxy_sommelier.model import build_model
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.select import read_ids
-from galaxy_sommelier.stretch import read_any
-from galaxy_sommelier.survey_scores import score_survey, survey_table
+from galaxy_sommelier.catalog.gz2 import read_kaggle, read_willett
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.data.leaks import by_image, thumbnails
+from galaxy_sommelier.data.splits import read_ids
+from galaxy_sommelier.evaluation.metrics import wilson
+from galaxy_sommelier.images.pixels import resize
+from galaxy_sommelier.images.stretch import read_any
+from galaxy_sommelier.models.features import encode_batch
+from galaxy_sommelier.models.model import build_model
+from galaxy_sommelier.studies.survey_scores import score_survey, survey_table
 
 SIDE, TRAIN, TEST = 98, 700, 200
 BASIC = GZ2.answers[:3]  # smooth, featured or disk, artifact
@@ -35,7 +35,9 @@ def head(kaggle_root, stripe82_root, dino_weights):
         pictures = resize([read_any(path) for path in paths], crop, SIDE)
         return torch.cat([encode_batch(network, some)[:, 0] for some in pictures.split(50)]).numpy()
 
-    table = read_kaggle(kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1")
+    table = read_kaggle(
+        kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1"
+    )
     natural = table.id_str.isin(read_ids(kaggle_root / "natural_test_ids.csv"))
     train, test = table[~natural].sample(TRAIN, random_state=1), table[natural].sample(TEST, random_state=1)
     coadd = read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz")
@@ -56,7 +58,9 @@ def head(kaggle_root, stripe82_root, dino_weights):
 
 def whole(table, values):
     """Predictions of the first question as a table of all columns; what was not learnt is evenly spread."""
-    even = np.concatenate([np.full((len(table), len(q.answers)), 1 / len(q.answers)) for q in GZ2.questions], axis=1)
+    even = np.concatenate(
+        [np.full((len(table), len(q.answers)), 1 / len(q.answers)) for q in GZ2.questions], axis=1
+    )
     even[:, :3] = values
     return pd.DataFrame(even, columns=GZ2.columns).assign(id_str=table.id_str.to_numpy())
 
@@ -69,7 +73,10 @@ def test_kaggle_to_stripe82_on_the_same_answers(head):
         for what, values in ((name, predict(votes.path, crop)), (f"{name}, constant", constant)):
             scored.append(score_survey(what, whole(votes, values), votes, GZ2, GZ2, names=BASIC[:2]))
     table = survey_table(scored)
-    print(f"\n{len(coadd)} of Stripe 82 ({twice} that are in the training set left out)\n" + table.round(3).to_string(index=False))
+    print(
+        f"\n{len(coadd)} of Stripe 82 ({twice} that are in the training set left out)\n"
+        + table.round(3).to_string(index=False)
+    )
     mae = table.set_index("survey").mae
     assert all(mae[name] < mae[f"{name}, constant"] for name in sets)
 
@@ -82,7 +89,11 @@ def test_exemplars_smooth_or_featured(head):
     rows = []
     for name, some in shown.groupby("survey").groups.items():
         place = shown.index.get_indexer(some)
-        right, n, share = int((featured.to_numpy()[place] == said[place]).sum()), len(place), featured.to_numpy()[place].mean()
+        right, n, share = (
+            int((featured.to_numpy()[place] == said[place]).sum()),
+            len(place),
+            featured.to_numpy()[place].mean(),
+        )
         rows.append((name, n, right / n, *wilson(right, n), max(share, 1 - share)))
     table = pd.DataFrame(rows, columns=["survey", "n", "accuracy", "lower", "upper", "majority"])
     print("\n" + table.round(2).to_string(index=False))

@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxy_sommelier import checkpoints
-from galaxy_sommelier import train as training
-from galaxy_sommelier.files import BadInput, Interrupted, read_json, sha256_file
-from galaxy_sommelier.model import load_model
-from galaxy_sommelier.predict import predict
-from galaxy_sommelier.settings import load_settings, make_settings
-from galaxy_sommelier.store import Store, simulated_store, write_store
-from galaxy_sommelier.train import train, train_stages
+from galaxy_sommelier.core.files import BadInput, Interrupted, read_json, sha256_file
+from galaxy_sommelier.data.store import Store, simulated_store, write_store
+from galaxy_sommelier.models.model import load_model
+from galaxy_sommelier.models.predict import predict
+from galaxy_sommelier.training import checkpoints
+from galaxy_sommelier.training import stages as training
+from galaxy_sommelier.training.settings import load_settings, make_settings
+from galaxy_sommelier.training.stages import train, train_stages
 
 SMALL = {"image_size": 32, "crop": 1.0, "epochs": 3, "batch_size": 16, "seed": 3}
 PROGRAM = """
 import json, sys
-from galaxy_sommelier.files import BadInput
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.train import train
+from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import train
 try:
     train(sys.argv[1], sys.argv[2], make_settings(**json.loads(sys.argv[3])))
 except BadInput as error:
@@ -43,7 +43,13 @@ def sky(tmp_path_factory):
 def start(store, out, limit="", **settings):
     """`train` in a process of its own."""
     command = [sys.executable, "-c", limit + PROGRAM, str(store), str(out), json.dumps({**SMALL, **settings})]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def end(process):
@@ -78,6 +84,7 @@ def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
 
 def stop_at(patch, *steps):
     """The training that follows gets SIGUSR1 at the end of each of these steps."""
+
     class Asked(checkpoints.StopWhenAsked):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step in steps:
@@ -87,18 +94,31 @@ def stop_at(patch, *steps):
     patch.setattr(checkpoints, "StopWhenAsked", Asked)
 
 
-@pytest.mark.parametrize("settings", [{"stage": "full"}, {"stage": "head", "dropout": 0.3}, {"stage": "full", "patience": 1}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{"stage": "full"}, {"stage": "head", "dropout": 0.3}, {"stage": "full", "patience": 1}],
+    ids=str,
+)
 def test_asked_to_stop_it_goes_on_in_the_middle_of_an_epoch(sky, tmp_path, monkeypatch, settings):
     undisturbed = train(sky, tmp_path / "undisturbed", make_settings(**SMALL, **settings))
     rows = pd.read_csv(undisturbed / "history.csv")
     epoch, last = int(rows.step[0]), int(rows.step.iloc[-1])
     asked, before = tmp_path / "asked", signal.getsignal(signal.SIGUSR1)
-    for step in (2, epoch, epoch + 1, last - 1, last):  # amid an epoch, at its end, after its first step, before the last and at the last
+    for step in (
+        2,
+        epoch,
+        epoch + 1,
+        last - 1,
+        last,
+    ):  # amid an epoch, at its end, after its first step, before the last and at the last
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(Interrupted, match=f"stopped at step {step} of"):
                 train(sky, asked, make_settings(**SMALL, **settings))
-        assert signal.getsignal(signal.SIGUSR1) == before and (asked / f"checkpoints/checkpoint-{step}/complete.json").exists()
+        assert (
+            signal.getsignal(signal.SIGUSR1) == before
+            and (asked / f"checkpoints/checkpoint-{step}/complete.json").exists()
+        )
     assert train(sky, asked, make_settings(**SMALL, **settings)) == asked
     for name in ("model/model.safetensors", "predictions.parquet", "history.csv"):
         assert sha256_file(asked / name) == sha256_file(undisturbed / name), name
@@ -129,12 +149,22 @@ def test_a_damaged_checkpoint_is_left_out(sky, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at(patch, steps + 1)
         train(sky, tmp_path / "asked", make_settings(**SMALL))
-    shutil.copytree(tmp_path / "asked/checkpoints" / f"checkpoint-{steps}", tmp_path / "asked/checkpoints/checkpoint-old")
+    shutil.copytree(
+        tmp_path / "asked/checkpoints" / f"checkpoint-{steps}", tmp_path / "asked/checkpoints/checkpoint-old"
+    )
     names = read_json(tmp_path / f"asked/checkpoints/checkpoint-{steps + 1}/complete.json")["files"]
-    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= set(names)
+    assert {
+        "model.safetensors",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trainer_state.json",
+    } <= set(names)
     cut = [("model.safetensors", halve), ("trainer_state.json", empty), ("complete.json", halve)]
     for name, damage in [*((name, Path.unlink) for name in names), *cut]:
-        checkpoints_of = shutil.copytree(tmp_path / "asked/checkpoints", tmp_path / "damaged", dirs_exist_ok=True)
+        checkpoints_of = shutil.copytree(
+            tmp_path / "asked/checkpoints", tmp_path / "damaged", dirs_exist_ok=True
+        )
         damage(checkpoints_of / f"checkpoint-{steps + 1}" / name)
         with pytest.warns(UserWarning, match=f"checkpoint-{steps + 1}: this checkpoint is left out"):
             assert checkpoints.last_checkpoint(checkpoints_of).name == f"checkpoint-{steps}", name
@@ -181,7 +211,9 @@ def test_a_finished_run_stays_as_it_is(sky, tmp_path):
     run = train(sky, tmp_path / "run", settings)
     left = {path: sha256_file(path) for path in run.rglob("*") if path.is_file()}
     assert train(sky, run, make_settings(**SMALL, stage="baseline", tta=True)) == run
-    assert {path: sha256_file(path) for path in run.rglob("*") if path.is_file()} == left and run / "environment.json" in left
+    assert {
+        path: sha256_file(path) for path in run.rglob("*") if path.is_file()
+    } == left and run / "environment.json" in left
 
 
 def test_unknown_setting_is_refused(tmp_path):

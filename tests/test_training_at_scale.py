@@ -11,18 +11,27 @@ import pandas as pd
 import psutil
 import pytest
 
-from galaxy_sommelier.files import BadInput, alone, sha256_file
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.store import simulated_store
-from galaxy_sommelier.train import train
+from galaxy_sommelier.core.files import BadInput, alone, sha256_file
+from galaxy_sommelier.data.store import simulated_store
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import train
 
-STILL = {"image_size": 32, "crop": 1.0, "epochs": 2, "batch_size": 15, "dropout": 0.0, "drop_path": 0.0, "precision": "fp32", "tta": False}
+STILL = {
+    "image_size": 32,
+    "crop": 1.0,
+    "epochs": 2,
+    "batch_size": 15,
+    "dropout": 0.0,
+    "drop_path": 0.0,
+    "precision": "fp32",
+    "tta": False,
+}
 PROGRAM = """
 import json, os, signal, sys
 import safetensors.torch, torch
 from galaxy_sommelier import checkpoints, store
-from galaxy_sommelier.settings import make_settings
-from galaxy_sommelier.train import train
+from galaxy_sommelier.training.settings import make_settings
+from galaxy_sommelier.training.stages import train
 
 seen, last = 0, int(sys.argv[4])
 
@@ -54,14 +63,20 @@ def sky(tmp_path_factory):
 
 def run(sky, out, settings, processes=1, moment=0):
     """`train` in processes of its own, killed at a moment if that is asked for."""
-    how = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    how = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
     program = out.with_suffix(".py")
     program.write_text(PROGRAM)
     command = [sys.executable, *how, str(program), str(sky), str(out), json.dumps(settings), str(moment)]
     return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.parametrize("more", [{}, {"stage": "lora", "ema": 0.9, "loss": "votes"}, {"accumulate": 3, "balance": "sample"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"stage": "lora", "ema": 0.9, "loss": "votes"}, {"accumulate": 3, "balance": "sample"}]
+)
 def test_two_processes_take_the_steps_of_one(sky, tmp_path, more):
     one, two = (run(sky, tmp_path / f"of{n}", STILL | more, processes=n) for n in (1, 2))
     assert one.returncode == two.returncode == 0, one.stderr + two.stderr
@@ -69,17 +84,27 @@ def test_two_processes_take_the_steps_of_one(sky, tmp_path, more):
     np.testing.assert_allclose(rows[1].train_loss, rows[0].train_loss, rtol=1e-5)
     np.testing.assert_allclose(rows[1].val_loss, rows[0].val_loss, rtol=1e-5)
     np.testing.assert_allclose(rows[1].val_kaggle_rmse, rows[0].val_kaggle_rmse, atol=1e-5)
-    tables = [pd.read_parquet(tmp_path / f"of{n}" / "predictions.parquet").select_dtypes("number") for n in (1, 2)]
+    tables = [
+        pd.read_parquet(tmp_path / f"of{n}" / "predictions.parquet").select_dtypes("number") for n in (1, 2)
+    ]
     np.testing.assert_allclose(tables[1], tables[0], atol=1e-4)
 
 
 def test_a_batch_in_parts_is_the_same_batch(sky, tmp_path):
-    rows = [pd.read_csv(train(sky, tmp_path / str(parts), make_settings(**STILL, accumulate=parts)) / "history.csv") for parts in (1, 3)]
+    rows = [
+        pd.read_csv(
+            train(sky, tmp_path / str(parts), make_settings(**STILL, accumulate=parts)) / "history.csv"
+        )
+        for parts in (1, 3)
+    ]
     np.testing.assert_allclose(rows[1].train_loss, rows[0].train_loss, rtol=1e-4)
 
 
 def test_less_memory_gives_the_same_numbers(sky, tmp_path):
-    rows = [pd.read_csv(train(sky, tmp_path / str(on), make_settings(**STILL, checkpointing=on)) / "history.csv") for on in (False, True)]
+    rows = [
+        pd.read_csv(train(sky, tmp_path / str(on), make_settings(**STILL, checkpointing=on)) / "history.csv")
+        for on in (False, True)
+    ]
     pd.testing.assert_frame_equal(rows[0], rows[1], rtol=1e-6)
 
 
@@ -111,16 +136,26 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on(sky, tmp_path):
     program = str(Path(sys.executable).with_name("sommelier"))
     words = [program, "train", str(sky), "--out", str(tmp_path / "run"), "--processes", "2", *pairs]
     training = subprocess.Popen(words, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert any("epoch=2" in line for line in training.stderr)  # the bar says so after the checkpoint of the first epoch
-    second = [child for child in psutil.Process(training.pid).children(recursive=True) if child.environ().get("RANK") == "1"]
+    assert any(
+        "epoch=2" in line for line in training.stderr
+    )  # the bar says so after the checkpoint of the first epoch
+    second = [
+        child
+        for child in psutil.Process(training.pid).children(recursive=True)
+        if child.environ().get("RANK") == "1"
+    ]
     second[0].kill()
     said = training.communicate(timeout=60)[1]
     assert training.returncode == 2 and "killed by signal 9" in said and "Traceback" not in said, said
     assert not (tmp_path / "run" / "metrics.json").exists()
     again = subprocess.run(words, env=ENV, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and "kaggle_rmse" in again.stdout, again.stderr
-    undisturbed = pd.read_csv(train(sky, tmp_path / "alone", make_settings(**STILL | {"epochs": 6})) / "history.csv")
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "run" / "history.csv").train_loss, undisturbed.train_loss, rtol=1e-5)
+    undisturbed = pd.read_csv(
+        train(sky, tmp_path / "alone", make_settings(**STILL | {"epochs": 6})) / "history.csv"
+    )
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "run" / "history.csv").train_loss, undisturbed.train_loss, rtol=1e-5
+    )
 
 
 def test_a_frozen_backbone_is_left_to_one_process(sky, tmp_path, monkeypatch):

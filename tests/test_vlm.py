@@ -1,4 +1,5 @@
 """A vision-language model behind a server on this machine that misbehaves in every way we know; the key never leaves for disk or screen."""
+
 import json
 import logging
 import os
@@ -14,15 +15,21 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from galaxy_sommelier.files import BadInput, read_json
-from galaxy_sommelier.runs import run_experiment
-from galaxy_sommelier.schema import GZ2
-from galaxy_sommelier.store import Store, simulated_store
-from galaxy_sommelier.vlm import FOUR_CLASSES, random_walk
-from galaxy_sommelier.vlm_ask import KEY, Books, CapReached, Pace, Terms, ask, spent, words
-from galaxy_sommelier.vlm_compare import kinds_table, read_all, sample
-from galaxy_sommelier.vlm_figures import vlm_figure
-from galaxy_sommelier.vlm_stand_in import NOBODY, Reply, StandIn, chat_reply, serving
+from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.core.files import BadInput, read_json
+from galaxy_sommelier.core.runs import run_experiment
+from galaxy_sommelier.data.store import Store, simulated_store
+from galaxy_sommelier.studies.vlm_client import KEY, Books, CapReached, Pace, Terms, ask, spent, words
+from galaxy_sommelier.studies.vlm_compare import kinds_table, read_all, sample, vlm_figure
+from galaxy_sommelier.studies.vlm_prompts import (
+    FOUR_CLASSES,
+    NOBODY,
+    Reply,
+    StandIn,
+    chat_reply,
+    random_walk,
+    serving,
+)
 
 SECRET = "sk-test-4f1c9a77d0e2b85613-for-nobody-else"
 QUICK = Terms(model="teacher", per_minute=1e6, threads=2, retries=2)
@@ -82,7 +89,9 @@ def key_watch(monkeypatch, tmp_path, capfd, caplog):
     yield
     output = capfd.readouterr()
     assert SECRET not in output.out + output.err + caplog.text
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()
+    ]
 
 
 @pytest.fixture
@@ -96,10 +105,12 @@ def slept(monkeypatch):
 @pytest.fixture
 def start():
     with ExitStack() as stack:
+
         def begin(*script, **kwargs):
             server = stack.enter_context(serving(Moody(*script, **kwargs)))
             stack.callback(server.open.set)
             return server
+
         yield begin
 
 
@@ -123,19 +134,37 @@ def test_nonsense_is_counted_by_kind_and_paid_for_once(sky, tmp_path, start):
     smooth = {"smooth-or-featured": "smooth", "something-odd": "no", "how-rounded": "round"}
     lone_bar = dict.fromkeys(GZ2.question_names) | smooth | {"bar": "yes"}
     egg = random_walk(GZ2, "egg") | {"smooth-or-featured": "egg"}
-    script = [says("It is not a spiral."), says("[1, 2]"), says(None, refusal="I'd rather not."), says(None, finish="content_filter"),
-              says('{"smooth-or-', finish="length"), says('{"class": "spiral"}'), says(json.dumps(egg)), says(json.dumps(lone_bar))]
+    script = [
+        says("It is not a spiral."),
+        says("[1, 2]"),
+        says(None, refusal="I'd rather not."),
+        says(None, finish="content_filter"),
+        says('{"smooth-or-', finish="length"),
+        says('{"class": "spiral"}'),
+        says(json.dumps(egg)),
+        says(json.dumps(lone_bar)),
+    ]
     server = start(*script)
     records, books = put_to(server, sky, tmp_path, n=12, tree=GZ2)
     kinds = kinds_table({"gz2": read_all(GZ2, records)}).set_index("kind").gz2
-    assert kinds.to_dict() == {"answered": 4, "refused": 2, "truncated": 1, "invalid JSON": 2, "wrong form": 1, "not in the list": 1,
-                               "off the tree": 1, "lost": 0}
+    assert kinds.to_dict() == {
+        "answered": 4,
+        "refused": 2,
+        "truncated": 1,
+        "invalid JSON": 2,
+        "wrong form": 1,
+        "not in the list": 1,
+        "off the tree": 1,
+        "lost": 0,
+    }
     again, _ = put_to(server, sky, tmp_path, n=12, tree=GZ2)
     assert again == records and set(server.asked.values()) == {1} and spent(books)["answers"] == 12
 
 
 def test_a_filter_of_the_server_is_a_refusal(sky, tmp_path, start):
-    def filtered(reply, asked): reply.send(400, {"error": {"message": "filtered", "code": "content_filter"}})
+    def filtered(reply, asked):
+        reply.send(400, {"error": {"message": "filtered", "code": "content_filter"}})
+
     records, books = put_to(start(filtered), sky, tmp_path, n=3)
     assert sorted(read_all(FOUR_CLASSES, records).kind) == ["answered", "answered", "refused"]
     assert books.total["turned_away"] == 1
@@ -143,23 +172,36 @@ def test_a_filter_of_the_server_is_a_refusal(sky, tmp_path, start):
 
 def test_each_request_carries_picture_question_form_and_key(sky, tmp_path, start):
     bodies = []
-    server = start(mood=lambda reply, asked: (bodies.append(asked), reply.send(200, reply.server.reply(asked))))
+    server = start(
+        mood=lambda reply, asked: (bodies.append(asked), reply.send(200, reply.server.reply(asked)))
+    )
     put_to(server, sky, tmp_path, n=2, more={"temperature": 0})
     assert set(server.seen) == {f"Bearer {SECRET}"}
-    assert {body["model"] for body in bodies} == {"teacher"} and {body["temperature"] for body in bodies} == {0}
-    assert bodies[0]["response_format"]["json_schema"]["strict"] and bodies[0]["max_completion_tokens"] == QUICK.max_tokens
+    assert {body["model"] for body in bodies} == {"teacher"} and {body["temperature"] for body in bodies} == {
+        0
+    }
+    assert (
+        bodies[0]["response_format"]["json_schema"]["strict"]
+        and bodies[0]["max_completion_tokens"] == QUICK.max_tokens
+    )
 
 
 def test_too_many_requests_waits_as_long_as_the_server_says(sky, tmp_path, start, slept):
     records, books = put_to(start(status(429, Retry_After="7")), sky, tmp_path, threads=1)
-    assert [round(wait) for wait in slept if wait > 0.01] == [7] and (read_all(FOUR_CLASSES, records).kind == "answered").all()
-    assert spent(books)["turned_away"] == 1 and spent(books)["requests"] == 9 and spent(books)["unsettled"] == 0
+    assert [round(wait) for wait in slept if wait > 0.01] == [7] and (
+        read_all(FOUR_CLASSES, records).kind == "answered"
+    ).all()
+    assert (
+        spent(books)["turned_away"] == 1 and spent(books)["requests"] == 9 and spent(books)["unsettled"] == 0
+    )
 
 
 def test_errors_of_the_server_are_repeated_later_and_later(sky, tmp_path, start, slept):
     records, _ = put_to(start(status(500), status(503)), sky, tmp_path, threads=1)
     first, second = (wait for wait in slept if wait > 0.01)
-    assert 0.375 <= first <= 0.5 and 0.75 <= second <= 1.0  # half a second, then a whole one, each less up to a quarter by chance
+    assert (
+        0.375 <= first <= 0.5 and 0.75 <= second <= 1.0
+    )  # half a second, then a whole one, each less up to a quarter by chance
     assert (read_all(FOUR_CLASSES, records).kind == "answered").all()
 
 
@@ -172,7 +214,9 @@ def test_requests_that_stay_too_many_end_the_run(sky, tmp_path, start, slept):
 def test_what_timed_out_is_lost_for_now_and_may_have_been_billed(sky, tmp_path, start, slept):
     prices = {"price_in": 1.0, "price_out": 1.0, "max_money": 1.0}
     server = start(hangs, hangs)
-    records, books = put_to(server, sky, tmp_path, n=3, threads=1, timeout=0.3, retries=1, max_lost=0.5, **prices)
+    records, books = put_to(
+        server, sky, tmp_path, n=3, threads=1, timeout=0.3, retries=1, max_lost=0.5, **prices
+    )
     assert sorted(read_all(FOUR_CLASSES, records).kind) == ["answered", "answered", "lost"]
     worst = books.terms.money(*books.worst(""))
     assert spent(books)["unsettled"] == 2 and spent(books)["money"] > 2 * worst
@@ -185,8 +229,13 @@ def test_too_much_lost_ends_the_run(sky, tmp_path, start, slept):
 
 
 def test_a_reply_that_is_cut_off_is_lost(sky, tmp_path, start):
-    records, books = put_to(start(lambda reply, asked: reply.send(200, '{"choices": [')), sky, tmp_path, n=3, max_lost=0.5)
-    assert sorted(read_all(FOUR_CLASSES, records).kind) == ["answered", "answered", "lost"] and spent(books)["unsettled"] == 1
+    records, books = put_to(
+        start(lambda reply, asked: reply.send(200, '{"choices": [')), sky, tmp_path, n=3, max_lost=0.5
+    )
+    assert (
+        sorted(read_all(FOUR_CLASSES, records).kind) == ["answered", "answered", "lost"]
+        and spent(books)["unsettled"] == 1
+    )
 
 
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
@@ -236,7 +285,9 @@ def test_a_limit_of_money_holds_with_many_threads(sky, tmp_path, start):
         put_to(server, sky, tmp_path, n=100, threads=8, **prices)
     books = Books(tmp_path / "run" / "requests.jsonl", replace(QUICK, **prices))
     assert 0 < spent(books)["money"] <= 0.03 and spent(books)["requests"] == sum(server.asked.values()) < 100
-    assert spent(books)["unsettled"] == 0 and spent(books)["answers"] == len(list((tmp_path / "answers").rglob("*.json")))
+    assert spent(books)["unsettled"] == 0 and spent(books)["answers"] == len(
+        list((tmp_path / "answers").rglob("*.json"))
+    )
 
 
 def test_a_picture_that_is_dearer_than_said_is_noticed(sky, tmp_path, start):
@@ -244,14 +295,19 @@ def test_a_picture_that_is_dearer_than_said_is_noticed(sky, tmp_path, start):
         answer = reply.server.reply(asked)
         answer["usage"]["prompt_tokens"] = 50_000
         reply.send(200, answer)
+
     with pytest.raises(CapReached):
         put_to(start(mood=dear), sky, tmp_path, n=20, threads=1, price_in=1.0, price_out=1.0, max_money=0.12)
-    books = Books(tmp_path / "run" / "requests.jsonl", replace(QUICK, price_in=1.0, price_out=1.0, max_money=0.12))
+    books = Books(
+        tmp_path / "run" / "requests.jsonl", replace(QUICK, price_in=1.0, price_out=1.0, max_money=0.12)
+    )
     assert spent(books)["requests"] == 2 and spent(books)["money"] <= 0.12
 
 
 def test_an_answer_without_its_number_of_tokens_stays_at_its_worst(sky, tmp_path, start):
-    def silent(reply, asked): reply.send(200, reply.server.reply(asked) | {"usage": None})
+    def silent(reply, asked):
+        reply.send(200, reply.server.reply(asked) | {"usage": None})
+
     _, books = put_to(start(silent), sky, tmp_path, n=1, price_in=1.0, price_out=1.0, max_money=1.0)
     worst = books.terms.money(*books.worst(words(FOUR_CLASSES)))
     assert spent(books)["answers"] == 1 and spent(books)["money"] == pytest.approx(worst, abs=1e-6)
@@ -266,9 +322,9 @@ def test_pace(monkeypatch, slept):
 PROGRAM = """
 import sys
 from pathlib import Path
-from galaxy_sommelier.store import Store
-from galaxy_sommelier.vlm import FOUR_CLASSES
-from galaxy_sommelier.vlm_ask import Books, Terms, ask
+from galaxy_sommelier.data.store import Store
+from galaxy_sommelier.studies.vlm_prompts import FOUR_CLASSES
+from galaxy_sommelier.studies.vlm_client import Books, Terms, ask
 store, out = Store(sys.argv[1]), Path(sys.argv[3])
 terms = Terms(base_url=sys.argv[2], model="teacher", per_minute=1e6, threads=2)
 ask(FOUR_CLASSES, store, store.ids[:12], terms, Books(out / "run" / "requests.jsonl", terms), out / "answers")
@@ -278,7 +334,9 @@ ask(FOUR_CLASSES, store, store.ids[:12], terms, Books(out / "run" / "requests.js
 def test_a_killed_run_goes_on_without_paying_twice(sky, tmp_path, start):
     held, both = [], threading.Event()
 
-    def holds(reply, asked):  # a thread asks again only when its last answer is on disk; so with two held, all others are
+    def holds(
+        reply, asked
+    ):  # a thread asks again only when its last answer is on disk; so with two held, all others are
         held.append(asked["messages"][0]["content"][1]["image_url"]["url"])
         if len(held) == 2:
             both.set()
@@ -286,7 +344,9 @@ def test_a_killed_run_goes_on_without_paying_twice(sky, tmp_path, start):
 
     server = start(*[None] * 5, mood=holds)
     command = [sys.executable, "-c", PROGRAM, str(sky.path), server.url, str(tmp_path)]
-    process = subprocess.Popen(command, env=os.environ | {"OPENAI_LOG": "debug"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=os.environ | {"OPENAI_LOG": "debug"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert both.wait(120), process.communicate()
     process.send_signal(signal.SIGKILL)
     output = b"".join(process.communicate())
@@ -298,26 +358,69 @@ def test_a_killed_run_goes_on_without_paying_twice(sky, tmp_path, start):
     assert (read_all(FOUR_CLASSES, records).kind == "answered").all()
     assert len(server.answered) == 12 and set(server.answered.values()) == {1}
     assert {picture for picture, count in server.asked.items() if count > 1} == set(held)
-    assert spent(books)["requests"] == 14 and spent(books)["unsettled"] == 2  # the two that were under way: nobody knows
+    assert (
+        spent(books)["requests"] == 14 and spent(books)["unsettled"] == 2
+    )  # the two that were under way: nobody knows
 
 
-TABLES = ("comparison.csv", "recalls.csv", "questions.csv", "kinds.csv", "cost.csv", "gpt4o_classification_results.csv")
+TABLES = (
+    "comparison.csv",
+    "recalls.csv",
+    "questions.csv",
+    "kinds.csv",
+    "cost.csv",
+    "gpt4o_classification_results.csv",
+)
 
 
 def test_the_experiment_against_a_server(sky, tmp_path, start):
     server = start(says("dunno"), status(500))
-    values = ["dry_run", "false", "store", str(sky.path), "split", "", "n", "3", "base_url", server.url, "asked_model", "teacher",
-              "price_in", "3", "price_out", "12", "max_money", "5", "per_minute", "100000", "threads", "1", "cache", str(tmp_path / "c")]
+    values = [
+        "dry_run",
+        "false",
+        "store",
+        str(sky.path),
+        "split",
+        "",
+        "n",
+        "3",
+        "base_url",
+        server.url,
+        "asked_model",
+        "teacher",
+        "price_in",
+        "3",
+        "price_out",
+        "12",
+        "max_money",
+        "5",
+        "per_minute",
+        "100000",
+        "threads",
+        "1",
+        "cache",
+        str(tmp_path / "c"),
+    ]
     words = [word for pair in zip(values[::2], values[1::2], strict=True) for word in ("-p", *pair)]
-    command = [sys.executable, "-c", "from galaxy_sommelier.cli import main; main()", "run", "vlm"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "run"), *words], capture_output=True, text=True,
-                          env=os.environ | {"OPENAI_LOG": "debug"})
+    command = [sys.executable, "-c", "from galaxy_sommelier.cli.main import main; main()", "run", "vlm"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "run"), *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OPENAI_LOG": "debug"},
+    )
     assert done.returncode == 0 and SECRET not in done.stdout + done.stderr, done.stderr
     results = pd.read_csv(tmp_path / "run" / TABLES[-1], dtype=str)
-    assert list(results) == ["ID", "answer", "gpt4o_answer", "TRUE/FALSE"] and (results.gpt4o_answer == "unknown").sum() == 1
+    assert (
+        list(results) == ["ID", "answer", "gpt4o_answer", "TRUE/FALSE"]
+        and (results.gpt4o_answer == "unknown").sum() == 1
+    )
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert metrics["model_asked"] == "teacher" and not metrics["dry_run"] and metrics["cost"][0]["money"] > 0
-    assert metrics["cost"][0]["requests"] == 25 == sum(server.asked.values()) and metrics["comparison"][1]["n"] == 12
+    assert (
+        metrics["cost"][0]["requests"] == 25 == sum(server.asked.values())
+        and metrics["comparison"][1]["n"] == 12
+    )
     assert not [name for name in TABLES if NOBODY in (tmp_path / "run" / name).read_text()]
 
 

@@ -5,17 +5,26 @@ import pytest
 import torch
 from scipy import stats
 
-from galaxy_sommelier.campaigns import SCHEMAS
-from galaxy_sommelier.loss import question_nll, question_sums, reach
-from galaxy_sommelier.model import tree_softmax
-from galaxy_sommelier.schema import GZ2, kaggle_form
-from galaxy_sommelier.simulate import vote
-from galaxy_sommelier.votes import concentrations, per_answer, vote_loss, vote_nll
+from galaxy_sommelier.catalog.campaigns import SCHEMAS
+from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
+from galaxy_sommelier.images.simulation import vote
+from galaxy_sommelier.models.losses import (
+    concentrations,
+    per_answer,
+    question_nll,
+    question_sums,
+    reach,
+    vote_loss,
+    vote_nll,
+)
+from galaxy_sommelier.models.model import tree_softmax
 
 
 def batch(schema, n=20, volunteers=15, seed=0):
     """Logits, and votes of volunteers who walk the tree."""
-    logits = torch.randn(n, len(schema.answers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    logits = torch.randn(
+        n, len(schema.answers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return logits, torch.tensor(vote(tree_softmax(logits, schema).numpy(), volunteers, seed, schema)).double()
 
 
@@ -51,7 +60,9 @@ def test_gradients_with_unknown_and_unasked_questions(name):
     votes[2] = float("nan")  # this galaxy has fractions alone
     strength = torch.full((len(schema.questions),), 2.0, dtype=torch.float64, requires_grad=True)
     logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda z, s: vote_loss(z, s, votes, fractions, schema), (logits, strength))
+    assert torch.autograd.gradcheck(
+        lambda z, s: vote_loss(z, s, votes, fractions, schema), (logits, strength)
+    )
     vote_loss(logits, strength, votes, fractions, schema).backward()
     assert torch.isfinite(logits.grad).all() and not logits.grad[0, schema.slices["bar"]].any()
     assert not logits.grad[1, schema.slices["how-rounded"]].any() and logits.grad[2].any()
@@ -62,8 +73,13 @@ def test_mixed_batches_are_the_mean_of_their_galaxies():
     fractions = votes / per_answer(question_sums(votes, GZ2), GZ2)
     votes[::2] = float("nan")
     strength = torch.linspace(0, 4, 11).double()
-    alone = [vote_loss(logits[i : i + 1], strength, votes[i : i + 1], fractions[i : i + 1], GZ2, worth=7.0) for i in range(6)]
-    assert vote_loss(logits, strength, votes, fractions, GZ2, worth=7.0).item() == pytest.approx(float(sum(alone)) / 6)
+    alone = [
+        vote_loss(logits[i : i + 1], strength, votes[i : i + 1], fractions[i : i + 1], GZ2, worth=7.0)
+        for i in range(6)
+    ]
+    assert vote_loss(logits, strength, votes, fractions, GZ2, worth=7.0).item() == pytest.approx(
+        float(sum(alone)) / 6
+    )
     soft = 7 * (reach(kaggle_form(fractions[:1]), GZ2) * question_nll(logits[:1], fractions[:1], GZ2)).sum()
     assert alone[0].item() == pytest.approx(soft.item())
     hard = vote_nll(concentrations(logits[1:2], strength, GZ2), votes[1:2], GZ2).sum()
@@ -79,7 +95,12 @@ def test_the_strength_that_was_put_in_is_found():
     votes = torch.full((4000, 37), float("nan"))
     votes[:, part] = torch.tensor(rng.multinomial(40, real)).float()
     tried = np.array([10.0, 15, 20, 22, 25, 28, 32, 40, 60])
-    costs = [vote_loss(logits, torch.full((11,), float(np.log(s))), votes, torch.full((4000, 37), float("nan")), GZ2).item() for s in tried]
+    costs = [
+        vote_loss(
+            logits, torch.full((11,), float(np.log(s))), votes, torch.full((4000, 37), float("nan")), GZ2
+        ).item()
+        for s in tried
+    ]
     assert tried[np.argmin(costs)] in (22, 25, 28)
 
 
