@@ -37,7 +37,7 @@ def sky(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(sky, tmp_path_factory):
-    """A probe as the library leaves it, with quick scores alone."""
+    """A probe as the library leaves it."""
     settings = make_settings(stage="probe", image_size=56, crop=1.0, views=1, tta=False, precision="fp32")
     return train(sky, tmp_path_factory.mktemp("runs") / "probe", settings)
 
@@ -187,11 +187,11 @@ def test_bad_input_is_one_line(card, made, sky, tmp_path):
     assert code == 2 and not out and len(errors.splitlines()) == 1
 
 
-def test_a_run_with_quick_scores_needs_the_store(card, made, tmp_path):
+def test_a_run_without_scores_of_one_store_is_refused(card, made, tmp_path):
     run = shutil.copytree(made, tmp_path / "run")
     quick = {k: v for k, v in read_json(run / "metrics.json").items() if k not in ("per_answer", "resamples")}
     write_json(run / "metrics.json", quick)
-    refused("only quick scores", "card", run)
+    refused("scores no single store", "card", run)
 
 
 def test_scores_of_other_galaxies_are_refused(card, made, tmp_path):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEADLINE', 'confusion_parts', 'vote_log_probability', 'per_question', 'scores', 'evaluate_file', 'each_store',
-           'score_run', 'stage_table', 'readable']
+           'run_metrics', 'stage_table', 'readable']
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #376c74eb
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ import pandas as pd
 
 from ..catalog.classes import CLASSES, label
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput, read_json, sha256_of, write_json
-from ..data.mixture import MixedStore, of_campaign, open_store
+from ..core.files import BadInput, sha256_of
+from ..data.mixture import MixedStore, of_campaign
 from ..data.store import Store
 from galaxy_sommelier.evaluation.metrics import (
     align,
@@ -43,7 +43,6 @@ from galaxy_sommelier.evaluation.noise_floor import (
 )
 from .predecessors import key_features, predecessor
 from ..models.shards import read_predictions
-from ..training.stages import train
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #1bfa5766
 def confusion_parts(
@@ -293,33 +292,31 @@ def evaluate_file(
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #6476896f
 def each_store(
-    predictions: Path, mixed: MixedStore, split: str
-) -> dict:  # "stores": the scores of each that has galaxies in the split
-    "Scores of predictions for a mixture, by the questions of each store."
-    table, parts = (
-        read_predictions(predictions),
-        {name: part for name, part in mixed.parts.items() if len(part.indices(split))},
-    )
+    predictions: pd.DataFrame,  # over the questions of the mixture
+    mixed: MixedStore,
+    split: str,  # "train", "val" or "test"
+) -> dict[str, dict]:  # by store, where it has galaxies in the split: as from `evaluate_file`
+    """Score predictions for a mixture, each store with its own questions."""
+    parts = {name: part for name, part in mixed.parts.items() if len(part.indices(split))}
     return {
-        "stores": {
-            name: evaluate_file(of_campaign(table, mixed.schema, part.schema), part, split)
-            for name, part in parts.items()
-        }
+        name: evaluate_file(of_campaign(predictions, mixed.schema, part.schema), part, split)
+        for name, part in parts.items()
     }
 
 
-def score_run(
-    run: Path,  # a finished run folder
-    store: str | Path,  # that it was trained on
-) -> dict:  # its metrics
-    "A run with the scores of its predictions, each with interval and constant, in `metrics.json`; of a mixture of surveys, store by store."
-    metrics = read_json(run / "metrics.json")
-    if not {"resamples", "stores"} & set(metrics):
-        data = open_store(store)
-        judge = each_store if isinstance(data, MixedStore) else evaluate_file
-        metrics |= judge(run / "predictions.parquet", data, metrics["split"])
-        write_json(run / "metrics.json", metrics)
-    return metrics
+def run_metrics(
+    predictions: pd.DataFrame,  # of all galaxies of the split
+    store: Store | MixedStore,  # that the model was trained on
+    split: str,  # "test" or "val"
+    model_facts: dict,  # stage, `GalaxyModel.describe()`, best epoch, seconds: kept as they are
+) -> dict:  # JSON-able: facts, split, galaxies, then `evaluate_file`; of a mixture headline and "stores"
+    """Return everything that `metrics.json` of a finished run contains."""
+    facts = _plain(model_facts | {"split": split, "galaxies": len(predictions)})
+    if not isinstance(store, MixedStore):
+        return facts | evaluate_file(predictions, store, split)
+    pred, true = align(predictions, store.table.iloc[store.indices(split)], store.schema)
+    whole = kaggle_headline(kaggle_moments(pred, true, store.schema).sum(0))
+    return facts | _plain(whole) | {"stores": each_store(predictions, store, split)}
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #7fa7a6ab
 HEADLINE = ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy")

@@ -33,7 +33,7 @@ from galaxy_sommelier.evaluation.calibration import (
     volunteers_worth,
     vote_pit,
 )
-from .evaluate import HEADLINE, score_run
+from .evaluate import HEADLINE
 from .figures import draw_coverage, draw_floor_bars, draw_reliability, save, styled
 from .metrics import align, reached
 from ..models.model import load_model
@@ -126,11 +126,7 @@ def gather(
     schema = Schema.from_dict(model["schema"])
     data = None if store is None else same_store(store, schema, config["store_fingerprint"])
     if "per_answer" not in metrics:
-        if store is None:
-            raise BadInput(
-                f"{run}: has only quick scores; give the store of the training, --store {config['store']}"
-            )
-        metrics = score_run(run, store)
+        raise BadInput(f"{run}: metrics.json scores no single store; a card describes a run trained on one store")
     ids = {split: read_ids(run / "ids" / f"{split}.csv") for split in ("train", "val", "test")}
     if ids_sha(ids[metrics["split"]]) != metrics["ids_sha"]:
         raise BadInput(
