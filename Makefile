@@ -1,4 +1,4 @@
-# make demo | test | notebooks | lint | pytest | export | readme | clean
+# make demo | test | check | notebooks | lint | pytest | export | readme | clean
 # VENV=FOLDER uses an environment of your own as it is (conda: make test VENV=$CONDA_PREFIX); without it .venv is made here.
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,12 +12,16 @@ ifeq ($(VENV),.venv)
 READY := .venv/.ready
 endif
 
-.PHONY: help install demo test notebooks lint pytest export readme clean
+# one thread per process, since two processes run at once; no model hub; no window for figures
+QUIET_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
+
+.PHONY: help install demo test check notebooks lint agree touched pytest export readme clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo     the whole story on a simulated sky, under 10 minutes on 2 cores (OUT=FOLDER: where it goes)"
+	@echo "make demo     everything on a simulated sky, under 10 minutes on 2 cores (OUT=FOLDER: where it goes)"
 	@echo "make test     every check: modules and notebooks agree, notebooks run, pytest, ruff"
+	@echo "make check    the quick loop: ruff, modules equal notebooks, what changed since the last commit on main"
 	@echo "make export   after editing a notebook: write the modules again and clean the notebooks"
 	@echo "make readme   write README.md from nbs/index.ipynb"
 	@echo "make install  only make .venv and install into it"
@@ -33,22 +37,40 @@ install: $(READY)
 demo: $(READY)
 	$(BIN)/sommelier demo $(if $(OUT),--out $(OUT))
 
-# each check runs, also when one before it failed; the exit code says whether all passed
+# each check runs, even if one before it failed; the exit code says whether all passed
 test: $(READY)
 	@$(MAKE) --no-print-directory -k lint notebooks pytest
+
+# the loop while working: ruff, modules equal notebooks, order of imports, what changed since the last commit on main
+check: $(READY)
+	@$(MAKE) --no-print-directory -k lint agree touched
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	@echo "check passed: lint"
 
+agree: $(READY)
+	$(QUIET_RUN) $(BIN)/python -m pytest -q -n 2 tests/test_project.py
+
+MAIN ?= main
+since = { git diff --name-only --diff-filter=d $(MAIN) -- $(1); git ls-files --others --exclude-standard -- $(1); } | sort -u
+
+touched: $(READY)
+	@notebooks=$$($(call since,'nbs/*.ipynb')) && tests=$$($(call since,'tests/test_*.py') | grep -v test_project) || true; \
+	data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT; failed=0; \
+	for notebook in $$notebooks; do echo "$$notebook"; \
+	  GALAXY_SOMMELIER_DATA=$$data $(QUIET_RUN) $(BIN)/nbdev_test --path "$$notebook" --n_workers 0 || failed=1; done; \
+	if [ -n "$$tests" ]; then $(QUIET_RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile $$tests || failed=1; fi; exit $$failed
+
 # nbdev_test runs every notebook's code, the experiments with their defaults; what they leave goes to a temporary folder
 notebooks: $(READY)
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && \
-	GALAXY_SOMMELIER_DATA=$$data HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg $(BIN)/nbdev_test --n_workers 2 --timing
+	GALAXY_SOMMELIER_DATA=$$data $(QUIET_RUN) $(BIN)/nbdev_test --n_workers 2 --timing
 	@echo "check passed: notebooks"
 
+# a file's tests stay in one process, because they share what is trained once
 pytest: $(READY)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 tests
+	$(QUIET_RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10 tests
 	@echo "check passed: pytest"
 
 export: $(READY)

@@ -1,4 +1,5 @@
 """Packaging, read from settings.ini: that file is the only place where a version or a dependency is named."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -7,6 +8,10 @@ from setuptools import find_packages, setup
 config = ConfigParser(delimiters=["="])
 config.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
 settings = config["DEFAULT"]
+package = settings["lib_path"]
+
+# the experiments and their YAML files live beside the package and travel inside it
+shipped = {f"{package}.experiments": "nbs/experiments", f"{package}.configs": "configs"}
 
 setup(
     name=settings["lib_name"],
@@ -17,7 +22,9 @@ setup(
     author=settings["author"],
     url=settings["git_url"],
     license="Apache-2.0",
-    packages=find_packages(include=[settings["lib_path"] + "*"]),
+    packages=[*find_packages(include=[package, f"{package}.*"]), *shipped],
+    package_dir=shipped,
+    package_data={f"{package}.experiments": ["*.ipynb"], f"{package}.configs": ["*.yaml", "slurm/*.yaml"]},
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require={

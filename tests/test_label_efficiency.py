@@ -5,7 +5,7 @@ import pytest
 
 from galaxy_sommelier.core.config import read_config
 from galaxy_sommelier.core.files import BadInput
-from galaxy_sommelier.core.runs import execute, find_experiment, merge, repository, run_experiment
+from galaxy_sommelier.core.runs import execute, find_experiment, merge, shipped, run_experiment
 from galaxy_sommelier.training.stages import FIT
 
 SMALL = {
@@ -37,6 +37,6 @@ def test_all_methods_stand_beside_the_constant(tmp_path):
 
 @pytest.mark.parametrize("values", [{}, "kaggle_label_efficiency.yaml"], ids=["as it stands", "kaggle"])
 def test_its_parameters_name_methods_that_there_are(values):
-    given = read_config(repository("configs") / values) if values else {}
+    given = read_config(shipped("configs") / values) if values else {}
     found = merge(find_experiment("label_efficiency"), given)
     assert set(found["methods"]) <= set(FIT) and found["sizes"] == sorted(found["sizes"])

@@ -17,7 +17,7 @@ from galaxy_sommelier.core.runs import (
     experiments,
     list_runs,
     merge,
-    repository,
+    shipped,
     run_experiment,
     show_run,
     status,
@@ -192,7 +192,7 @@ def test_config_files_give_values(tmp_path):
     assert "no such file" in sommelier("run", "demo", "-c", tmp_path / "nowhere.yaml").stderr
 
 
-@pytest.mark.parametrize("path", sorted(repository("configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(shipped("configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_is_accepted(path):
     """Each file in configs/ fits an experiment's parameters or the settings of training."""
     checks = [

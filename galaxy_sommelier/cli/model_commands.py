@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from .options import SHARE, main, out_option, say_images, values_options
+from .options import SHARE, main, out_option, echo_images, values_options
 from ..core.config import value_of
-from ..core.files import BadInput, write_json
+from ..core.files import BadInput, read_json, write_json
 from ..core.provenance import new_run_folder
 
 # %% ../../nbs/10_cli/03_model_commands.ipynb #f4cf0254
@@ -73,7 +73,6 @@ def train(store, stage, backbone, out, start_from, processes, config, pairs):
     sommelier train data/stores/kaggle --stage head --backbone facebook/dinov2-small --out data/runs/head
     sommelier train data/stores/kaggle --stage full --backbone facebook/dinov2-small --from data/runs/head --out data/runs/full -p epochs 10
     """
-    from galaxy_sommelier.evaluation.evaluate import score_run
     from galaxy_sommelier.evaluation.ood import remember
     from galaxy_sommelier.training.distributed import in_company, train_apart
     from galaxy_sommelier.training.settings import load_settings
@@ -90,7 +89,7 @@ def train(store, stage, backbone, out, start_from, processes, config, pairs):
             run = train_run(store, out=out, settings=settings, start_from=start_from)
     if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
         remember(run, store, settings.tta)
-        headline(score_run(run, store))
+        headline(read_json(run / "metrics.json"))
         click.echo(run)
 
 # %% ../../nbs/10_cli/03_model_commands.ipynb #fc123531
@@ -193,7 +192,7 @@ def predict(model, source, out, part, split, **options):
     finish = additions(model, network, familiar, options["embeddings"])
     options["embeddings"] |= familiar is not None
     images = make(network, source, out, part=part, split=split, finish=finish, **options)
-    say_images(out, images)
+    echo_images(out, images)
     if missing := images.get("missing"):
         click.echo(f"  {len(missing)} shards are still to be made by other parts")
     elif familiar:

@@ -23,7 +23,7 @@ import pandas as pd
 from .config import closest, read_config, value_of
 from .files import BadInput, read_json, remove, write_json
 from .provenance import data_root
-from .runs import open_experiment, repository
+from .runs import open_experiment, shipped
 
 # %% ../../nbs/00_core/06_slurm.ipynb #cc733d8f
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_profile(
     given: dict[str, str] | None = None,  # values as they are typed, which go before those of the file
 ) -> Profile:
     "A profile, with values from the command line laid over it, all of them checked."
-    shipped = {path.stem: path for path in sorted(repository("configs/slurm").glob("*.yaml"))}
+    shipped = {path.stem: path for path in sorted((shipped("configs") / "slurm").glob("*.yaml"))}
     if not str(name).endswith(".yaml") and name not in shipped:
         raise BadInput(f"Slurm profile {name!r} is not known{closest(name, shipped)}")
     typed = {
