@@ -30,7 +30,7 @@ from galaxy_sommelier.models.shards import predict_shards
 model, store, out = sys.argv[1:]
 network = load_model(model)
 began, clock = time.process_time(), time.perf_counter()
-report = predict_shards(network, store, out, tta=False)
+report = predict_shards(store, network, out, tta=False)
 took, waited = time.process_time() - began, time.perf_counter() - clock
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
 print(json.dumps([report["ok"], took, waited, peak]))

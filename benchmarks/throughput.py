@@ -116,7 +116,7 @@ def contestants(name, files, size, batch, workers):
     half = {"device_type": DEVICE, "dtype": torch.bfloat16}
 
     def ours():
-        predict_rows(model, rows, False, batch, "bf16", False, tqdm(disable=True))
+        predict_rows(model, rows, tqdm(disable=True), tta=False, batch_size=batch)
 
     @torch.no_grad()
     def theirs():

@@ -62,7 +62,7 @@ def home(tmp_path_factory):
             make_settings(stage="head", backbone="tiny", image_size=56, epochs=3, seed=3),
         )
     )
-    predict(network, store, out=folder / "said.parquet", tta=False)
+    predict(store, network, out=folder / "said.parquet", tta=False)
     book = nbformat.read(NOTEBOOK, 4)
     cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
     for name, value in {

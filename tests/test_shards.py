@@ -33,12 +33,12 @@ LOOKS = SHARDS * -(-IN_SHARD // BATCH)  # batches that the model looks at
 COMMAND = "from galaxy_sommelier.cli.main import main; main(prog_name='sommelier')"
 KILL_AT_LOOK = """
 import os, signal, galaxy_sommelier.models.predict as module
-look, left = module.look, [{number}]
+forward, left = module.forward_views, [{number}]
 def counted(*args):
     left[0] -= 1
     if not left[0]: os.kill(os.getpid(), signal.SIGKILL)
-    return look(*args)
-module.look = counted
+    return forward(*args)
+module.forward_views = counted
 """
 KILL_IN_WRITING = """
 import os, signal, galaxy_sommelier.models.predict as module
@@ -314,7 +314,7 @@ def test_an_unfinished_folder_is_neither_scored_nor_exported(place, predict, tmp
 
 def test_embeddings_are_the_features_and_go_where_predictions_go(place, tmp_path):
     model, store = build_model("tiny", image_size=32, crop=0.8).eval(), Store(place / "store")
-    predict_shards(model, place / "store", tmp_path / "out", precision="fp32", embeddings=True)
+    predict_shards(place / "store", model, tmp_path / "out", precision="fp32", embeddings=True)
     table, features = (
         read_predictions(tmp_path / "out"),
         encode(model, store, views=8, cache=tmp_path / "cache", precision="fp32"),

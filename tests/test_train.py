@@ -194,7 +194,7 @@ def test_run_folder_holds_what_is_needed(sky, tmp_path):
     assert list(rows.epoch) == [1, 2, 3] and metrics["best"]["val_kaggle_rmse"] == rows.val_kaggle_rmse.min()
     test = store.indices("test")
     assert list(table.id_str) == [store.ids[i] for i in test] and metrics["galaxies"] == len(test)
-    again = predict(load_model(run / "model"), store, indices=test)
+    again = predict(store, load_model(run / "model"), indices=test)
     np.testing.assert_allclose(again[store.schema.columns], table[store.schema.columns], atol=1e-6)
     assert read_json(run / "config.json")["store_fingerprint"] == store.fingerprint
     assert (run / "environment.json").exists() and (run / "ids" / "val.csv").exists()

@@ -124,9 +124,9 @@ def say_if_unlike(out: Path, familiar):
         click.echo(f"warning: {verdict['text']}", err=True)
 
 # %% ../../nbs/10_cli/03_model_commands.ipynb #8f5cf96c
-def one_file(network, source, out, part, split, finish, **options):  # options: as of `predict`
+def one_file(source, network, out, part, split, **options):  # options: as of `predict`
     "Predict into a single file; returns the good and the bad pictures."
-    from galaxy_sommelier.models.predict import predict, write_predictions
+    from galaxy_sommelier.models.predict import predict
     from galaxy_sommelier.data.store import Store
 
     if part:
@@ -138,12 +138,7 @@ def one_file(network, source, out, part, split, finish, **options):  # options: 
     with warnings.catch_warnings(
         action="ignore", category=UserWarning
     ):  # the images left out are printed by the verb
-        table = predict(network, chosen, indices=which, **options)
-    images = table.attrs["images"]
-    write_predictions(
-        finish[1](table) if finish else table, out, network, images=json.dumps(images), tta=options["tta"]
-    )
-    return images
+        return predict(chosen, network, out, indices=which, overwrite=True, **options).attrs["images"]
 
 # %% ../../nbs/10_cli/03_model_commands.ipynb #5d82d7e7
 @main.command()
@@ -186,12 +181,12 @@ def predict(model, source, out, part, split, **options):
 
     network = fitted_to(load_model(model), source)
     make, familiar = (
-        one_file if out.suffix == ".parquet" else predict_shards,
+        one_file if out.suffix else predict_shards,
         oddness_of(model, network, options["tta"]),
     )
-    finish = additions(model, network, familiar, options["embeddings"])
+    options["additions"] = additions(model, network, familiar, options["embeddings"])
     options["embeddings"] |= familiar is not None
-    images = make(network, source, out, part=part, split=split, finish=finish, **options)
+    images = make(source, network, out, part=part, split=split, **options)
     echo_images(out, images)
     if missing := images.get("missing"):
         click.echo(f"  {len(missing)} shards are still to be made by other parts")
@@ -236,7 +231,7 @@ def calibrate(model, store, split):
             f"{store}: holds no numbers of votes; calibrate on a store that has them, such as one of Hart16"
         )
     which = data.indices(split)
-    told = predict_all(network, data, indices=which)
+    told = predict_all(data, network, indices=which)
     found = fit(told[data.schema.columns].to_numpy(float), data.votes[which], data.schema)
     write_calibration(
         found, calibration_of(model, network.schema), store_fingerprint=data.fingerprint, split=split

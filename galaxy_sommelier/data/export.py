@@ -74,19 +74,19 @@ FORMATS = {".fits": {"format": "fits"}, ".vot": {"format": "votable", "tabledata
 def export_table(
     store: Store | pd.DataFrame,  # a store, a galaxy table, or predictions
     path: str | Path,  # .fits or .vot
+    about: dict[str, str] | None = None,  # facts for the header; None: those of a store
 ) -> Path:  # the file
     """Write a galaxy table as FITS table or VOTable, for TOPCAT and others."""
     path = Path(path)
     if path.suffix not in FORMATS:
         raise BadInput(f"{path}: is to have the ending {' or '.join(FORMATS)}, which says the format")
     table = as_astropy(store if isinstance(store, pd.DataFrame) else store.table)
-    if isinstance(store, Store):
-        about = {"SCHEMA": store.schema.name, "STORE": store.fingerprint}
-        table.meta = (
-            about
-            if path.suffix == ".fits"
-            else {"description": f"Galaxies with schema {about['SCHEMA']}, store {about['STORE']}"}
-        )
+    if about is None and isinstance(store, Store):
+        about = {"schema": store.schema.name, "store": store.fingerprint}
+    if about and path.suffix == ".fits":
+        table.meta = {name.upper(): value.encode("ascii", "replace").decode() for name, value in about.items()}
+    elif about:
+        table.meta = {"description": "Galaxies with " + ", ".join(map(" ".join, about.items()))}
     with atomic_path(path) as partial:
         try:
             table.write(partial, **FORMATS[path.suffix])

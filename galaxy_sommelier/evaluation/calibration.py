@@ -23,6 +23,7 @@ from ..core.files import BadInput, read_json, sha256_file, write_json
 from .metrics import intervals, people
 from .noise_floor import vote_noise
 from ..models.model import GalaxyModel
+from ..models.predict import Additions
 
 # %% ../../nbs/06_evaluation/05_calibration.ipynb #3c0db886
 def tempered(
@@ -209,7 +210,7 @@ def intervals_of(
     name, calibration = "learnt", learnt_calibration(network)
     if measured.exists():
         name, calibration = sha256_file(measured)[:16], read_calibration(measured, network.schema)
-    return calibration and (f"intervals {name}", lambda table: add_intervals(table, calibration))
+    return calibration and Additions(f"intervals {name}", lambda table: add_intervals(table, calibration))
 
 # %% ../../nbs/06_evaluation/05_calibration.ipynb #f4a55258
 def vote_pit(

@@ -466,7 +466,7 @@ sommelier predict {e.run} PICTURES --out predictions.parquet
 from galaxy_sommelier.models.model import load_model
 from galaxy_sommelier.models.predict import predict
 
-table = predict(load_model("{e.run}"), "PICTURES")
+table = predict("IMAGES", "{e.run}")
 ```"""
 
 # %% ../../nbs/06_evaluation/08_model_card.ipynb #8b12add5

@@ -31,7 +31,8 @@ from .calibration import intervals_of
 from .metrics import interval
 from ..models.features import encode, encode_batch, fingerprint
 from ..models.model import GalaxyModel, load_model
-from ..studies.shift import auc
+from ..models.predict import Additions
+from .metrics import auc
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #d34200cf
 @dataclass
@@ -344,13 +345,11 @@ def additions(
         return intervals
 
     def both(table):
-        table = add_ood(intervals[1](table) if intervals else table, familiar)
+        table = add_ood(intervals.apply(table) if intervals else table, familiar)
         return table if embeddings else table.drop(columns="embedding")
 
-    return (
-        f"{intervals[0] if intervals else 'no intervals'}, ood_score, {'with' if embeddings else 'without'} embeddings",
-        both,
-    )
+    kept = "with" if embeddings else "without"
+    return Additions(f"{intervals.name if intervals else 'no intervals'}, ood_score, {kept} embeddings", both)
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #1087a518
 @torch.no_grad()

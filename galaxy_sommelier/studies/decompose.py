@@ -22,7 +22,7 @@ from ..images.pixels import resize
 from ..images.simulation import render, true_fractions
 from ..images.surveys import Survey
 from ..models.model import GalaxyModel
-from ..models.predict import predict_batch
+from ..models.predict import predict_images
 
 # %% ../../nbs/08_studies/04_decompose.ipynb #e80c7fcb
 PARTS = {
@@ -140,7 +140,7 @@ def picture_loss(
 
     def loss(survey):
         pictures = resize(list(render(truth, survey, size, seed)), model.config.crop, model.config.image_size)
-        pred = np.concatenate([predict_batch(model, some, tta=False) for some in torch.split(pictures, 64)])
+        pred = np.concatenate([predict_images(model, some, tta=False) for some in torch.split(pictures, 64)])
         return np.where(use, (pred - said) ** 2, 0).sum(1) / use.sum(1)
 
     return loss

@@ -327,7 +327,7 @@ def predict_split(
     """Predictions for a split; from cached features if the backbone was frozen."""
     indices = store.indices(split)
     if settings.stage in ON_IMAGES:
-        return predict(model, store, indices=indices, tta=settings.tta, precision=settings.precision)
+        return predict(store, model, indices=indices, tta=settings.tta, precision=settings.precision)
     features = encode_split(
         model, store, split, settings.precision, views=settings.views if settings.tta else 1
     ).features
@@ -343,9 +343,8 @@ def write_split(
     """Write `predictions.parquet`."""
     model = load_model(out / "model").eval()
     table = predict_split(model, store, split, settings)
-    write_predictions(
-        table, out / "predictions.parquet", model, stage=settings.stage, split=split, tta=settings.tta
-    )
+    facts = {"stage": settings.stage, "split": split, "tta": settings.tta}
+    write_predictions(table, out / "predictions.parquet", model, overwrite=True, **facts)
     return model, table
 
 
