@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from galaxy_sommelier.evaluation.metrics import intervals, moments, people, reached, summarise, training_mean
-from galaxy_sommelier.evaluation.noise_floor import answer_ways, noise_parts
+from galaxy_sommelier.evaluation.noise_floor import answer_skills, noise_parts
 from galaxy_sommelier.images.painting import sample_truth
 from galaxy_sommelier.images.simulation import true_fractions, vote
 
@@ -51,12 +51,12 @@ def main():
     ours = seconds(lambda: intervals(summarise, moments(pred, true, mask), RESAMPLES))
     floor = seconds(lambda: noise_parts(votes, mask, asked))
     noise = noise_parts(votes, mask, asked)
-    ways = seconds(lambda: answer_ways(pred, true, training_mean(true), mask, noise, resamples=RESAMPLES))
+    skills = seconds(lambda: answer_skills(pred, true, training_mean(true), mask, noise, resamples=RESAMPLES))
     rows = [
         ("intervals of MAE, RMSE, r, R²", ours, plain / ours, "a loop over resamples and answers"),
-        ("intervals of the share of the way", ways, plain / ways, "the same"),
+        ("intervals of the skill", skills, plain / skills, "the same"),
         ("noise floor of every answer", floor, np.nan, ""),
-        ("all three", ours + ways + floor, GOAL / (ours + ways + floor), f"goal of {GOAL} seconds"),
+        ("all three", ours + skills + floor, GOAL / (ours + skills + floor), f"goal of {GOAL} seconds"),
     ]
     print(
         pd.DataFrame(rows, columns=["what", "CPU seconds", "times faster", "than"])

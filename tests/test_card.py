@@ -14,7 +14,7 @@ from galaxy_sommelier.catalog.campaigns import HUBBLE
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import read_json, write_json
 from galaxy_sommelier.data.store import Store, simulated_store
-from galaxy_sommelier.evaluation.model_card import ids_sha
+from galaxy_sommelier.evaluation.evaluate import ids_sha
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
 
@@ -127,7 +127,7 @@ def test_limits_follow_from_the_numbers(card, made):
         read_json(made / "metrics.json"),
         card[card.index("## Limits") : card.index("## Licences")],
     )
-    weak = [row["answer"] for row in metrics["per_answer"] if row["n"] and row["way_rmse_lower"] <= 0]
+    weak = [row["answer"] for row in metrics["per_answer"] if row["n"] and row["skill_rmse_lower"] <= 0]
     line = (
         next((x for x in limits.splitlines() if "No better than a constant" in x), "")
         .split(": ")[-1]
@@ -159,10 +159,10 @@ def test_what_is_missing_is_named(card, made, tmp_path):
 
 def test_without_votes_there_is_no_floor(card, made, tmp_path):
     run = shutil.copytree(made, tmp_path / "run")
-    kept = {k: v for k, v in read_json(run / "metrics.json").items() if not k.endswith(("_floor", "_way"))}
+    kept = {k: v for k, v in read_json(run / "metrics.json").items() if not k.endswith(("_floor", "_skill"))}
     for table in ("per_answer", "per_question"):
         kept[table] = [
-            {k: v for k, v in row.items() if not k.startswith(("floor", "way"))} for row in kept[table]
+            {k: v for k, v in row.items() if not k.startswith(("floor", "skill"))} for row in kept[table]
         ]
     write_json(run / "metrics.json", kept)
     assert sommelier("card", run)[0] == 0

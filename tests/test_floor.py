@@ -19,15 +19,15 @@ from galaxy_sommelier.evaluation.metrics import (
 from galaxy_sommelier.evaluation.noise_floor import (
     answer_floors,
     answer_noise,
-    answer_ways,
+    answer_skills,
     beliefs,
     best_accuracy,
     kaggle_floor,
-    mixture,
+    mixture_weights,
     noise_parts,
     question_floors,
     vote_noise,
-    way,
+    skill,
 )
 from galaxy_sommelier.images.painting import sample_truth
 from galaxy_sommelier.images.simulation import true_fractions, vote
@@ -91,9 +91,9 @@ def test_a_perfect_predictor_reaches_the_floor(sky, noise):
     often = (rows.n > 4000) & (got["r"] > 0.5)
     np.testing.assert_allclose(rows.floor_r[often], got["r"][often], rtol=0.01)
     np.testing.assert_allclose(rows.floor_r2[often], got["r2"][often], atol=0.015)
-    way_there = answer_ways(p, true, training_mean(true), mask, noise, resamples=200)
-    held = way_there.way_rmse_lower.le(1) & way_there.way_rmse_upper.ge(1)
-    assert held[rows.n > 1000].mean() > 0.8 and way_there.way_rmse[rows.n > 4000].between(0.97, 1.03).all()
+    skills = answer_skills(p, true, training_mean(true), mask, noise, resamples=200)
+    held = skills.skill_rmse_lower.le(1) & skills.skill_rmse_upper.ge(1)
+    assert held[rows.n > 1000].mean() > 0.8 and skills.skill_rmse[rows.n > 4000].between(0.97, 1.03).all()
 
 
 def test_accuracy_and_likelihood_floors(sky, noise):
@@ -146,7 +146,7 @@ def test_mixture_is_the_most_probable_one():
     k = rng.binomial(20, rng.choice([0.1, 0.7], 3000, p=[0.8, 0.2]))
     grid = np.linspace(0.005, 0.995, 100)
     like = stats.binom.pmf(np.arange(21)[:, None], 20, grid)
-    weights = mixture(like, np.bincount(k, minlength=21), steps=3000)
+    weights = mixture_weights(like, np.bincount(k, minlength=21), steps=3000)
     gradient = like.T @ (np.bincount(k, minlength=21) / (like @ weights)) / len(k)
     assert weights.sum() == pytest.approx(1) and gradient.max() < 1.02  # 1 at the end of time
     assert weights[grid < 0.4].sum() == pytest.approx(0.8, abs=0.03)
@@ -178,12 +178,12 @@ def test_no_galaxies_no_votes_and_one_vote():
     assert question_floors(votes, mask, noise_parts(votes, mask, asked)).floor_accuracy.isna().all()
 
 
-def test_way():
-    np.testing.assert_allclose(way([0.3, 0.2, 0.1, 0.4], 0.3, 0.1), [0, 0.5, 1, -0.5])
+def test_skill():
+    np.testing.assert_allclose(skill([0.3, 0.2, 0.1, 0.4], 0.3, 0.1), [0, 0.5, 1, -0.5])
     assert (
-        way(0.9, 0.5, 1.0) == pytest.approx(0.8)
-        and np.isnan(way(0.2, 0.1, 0.1))
-        and np.isnan(way(np.nan, 0, 1))
+        skill(0.9, 0.5, 1.0) == pytest.approx(0.8)
+        and np.isnan(skill(0.2, 0.1, 0.1))
+        and np.isnan(skill(np.nan, 0, 1))
     )
 
 

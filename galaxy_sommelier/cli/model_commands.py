@@ -103,14 +103,14 @@ def headline(metrics: dict):
     if "n" in metrics:
         click.echo(f"{'galaxies':26s}{metrics['n']:,}")
     for name in ("kaggle_rmse", "kaggle_mae", "mean_r", "smooth_featured_accuracy"):
-        ends = ("", "_lower", "_upper", "_constant", "_floor", "_way")
-        value, low, high, constant, floor, way = (metrics.get(name + end) for end in ends)
+        ends = ("", "_lower", "_upper", "_constant", "_floor", "_skill")
+        value, low, high, constant, floor, skill = (metrics.get(name + end) for end in ends)
         if value is not None:
             around = "" if low is None or high is None else f"  [{low:.4f}, {high:.4f}]"
             both = {"constant": constant, "floor": floor}
             beside = "".join(f"  {what} {number:.4f}" for what, number in both.items() if number is not None)
             click.echo(
-                f"{name:26s}{value:.4f}{around}{beside}" + ("" if way is None else f"  {way:.0%} of the way")
+                f"{name:26s}{value:.4f}{around}{beside}" + ("" if skill is None else f"  skill {skill:.2f}")
             )
 
 # %% ../../nbs/10_cli/03_model_commands.ipynb #0af4296f

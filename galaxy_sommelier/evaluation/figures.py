@@ -331,7 +331,7 @@ def draw_floor_bars(
     )
     axis.errorbar(table[score], place, xerr=ends, label="model", capsize=2.5, **style)
     for y, right, share in zip(
-        place, np.fmax(np.fmax(constant, table[score]), high), table.get(f"way_{score}", nothing), strict=True
+        place, np.fmax(np.fmax(constant, table[score]), high), table.get(f"skill_{score}", nothing), strict=True
     ):
         text = f"{round(100 * share)} %" if np.isfinite(share) else ""
         axis.annotate(text, (right, y), (6, 0), textcoords="offset points", va="center", fontsize=8)

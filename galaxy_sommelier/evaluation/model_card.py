@@ -272,7 +272,7 @@ def headline(e: Evidence) -> str:
                 "model": between(m, name, 4),
                 "constant": number(m.get(f"{name}_constant"), 4),
                 "noise floor": number(m.get(f"{name}_floor"), 4),
-                "share of the way": "not given" if name == "kaggle_mae" else number(m.get(f"{name}_way"), 2),
+                "share of the way": "not given" if name == "kaggle_mae" else number(m.get(f"{name}_skill"), 2),
             }
             for name in HEADLINE
         ]
@@ -301,7 +301,7 @@ def questions(e: Evidence) -> str:
                 "accuracy": between(row, "accuracy"),
                 "majority": number(row.get("majority")),
                 "noise floor": number(row.get("floor_accuracy")),
-                "likelihood, share of the way": number(row.get("way_log_likelihood"), 2),
+                "likelihood, share of the way": number(row.get("skill_log_likelihood"), 2),
                 "worth in volunteers": between(crowd, "worth", 1),
             }
         )
@@ -347,8 +347,8 @@ def weak_answers(e: Evidence) -> list[str]:
     "Answers for which the 95 % interval reaches the constant."
     rows = pd.DataFrame(e.metrics["per_answer"]).set_index("answer").astype(float)
     weak = (
-        rows["way_rmse_lower"] <= 0
-        if "way_rmse_lower" in rows
+        rows["skill_rmse_lower"] <= 0
+        if "skill_rmse_lower" in rows
         else rows["rmse_upper"] >= rows["constant_rmse"]
     )
     return weak.index[weak].tolist()

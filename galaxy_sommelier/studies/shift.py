@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['effect', 'effect_parts', 'both_have', 'column_shift', 'ranked', 'paired_effect', 'paired_shift', 'picture_numbers',
-           'shuffles', 'discrepancy', 'standard_error', 'likenesses', 'auc', 'classifier_auc', 'frechet', 'reduced',
+           'shuffles', 'discrepancy', 'standard_error', 'likenesses', 'classifier_auc', 'frechet', 'reduced',
            'set_shift', 'effective_size', 'match_weights', 'reweighted', 'balance']
 
 # %% ../../nbs/08_studies/02_shift.ipynb #c027926c
@@ -21,7 +21,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from tqdm.auto import tqdm
 
 from ..core.files import BadInput
-from ..evaluation.metrics import intervals
+from ..evaluation.metrics import auc, intervals
 
 # %% ../../nbs/08_studies/02_shift.ipynb #7e451e5f
 def effect(
@@ -217,18 +217,6 @@ def likenesses(points: np.ndarray) -> dict[str, np.ndarray]:  # (N, D) -> each (
     return {"energy distance": -apart, "MMD²": np.exp(-0.5 * (apart / (width or 1)) ** 2)}
 
 # %% ../../nbs/08_studies/02_shift.ipynb #69437a17
-def auc(
-    low: np.ndarray,  # (n,) scores of the set that should have the lower ones
-    high: np.ndarray,  # (m,)
-) -> tuple[float, float, float]:  # AUC and its 95 % interval
-    """Probability that a score of the second set exceeds one of the first."""
-    ranks, n, m = stats.rankdata(np.r_[low, high]), len(low), len(high)
-    beyond = (ranks[n:] - stats.rankdata(high)) / n  # (m,) share of `low` below
-    below = 1 - (ranks[:n] - stats.rankdata(low)) / m
-    value, error = beyond.mean(), np.sqrt(beyond.var(ddof=1) / m + below.var(ddof=1) / n)
-    return float(value), float(max(0, value - 1.96 * error)), float(min(1, value + 1.96 * error))
-
-
 def classifier_auc(
     a: np.ndarray,  # (n, D)
     b: np.ndarray,  # (m, D)
