@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from ..core.files import BadInput
 from ..images.augment import normalise
 from ..images.pixels import resize
-from .backbone import CONVNETS, prefix_length, put_images
+from .backbone import CONVNETS, prefix_length, run_backbone
 from .model import GalaxyModel
 
 # %% ../../nbs/05_models/08_attention.ipynb #2ec19814
@@ -72,7 +72,7 @@ def attention_map(
     """Attention of one token to the patches, in the last block."""
     token, side, model = token_number(model, patch), grid_side(model), model.eval()
     with eager(model.backbone):
-        shares = put_images(model.backbone, prepared(model, image), output_attentions=True).attentions[
+        shares = run_backbone(model.backbone, prepared(model, image), output_attentions=True).attentions[
             -1
         ]  # (1, heads, tokens, tokens)
     return shares[0, :, token, prefix_length(model.backbone) :].float().reshape(-1, side, side).cpu().numpy()
@@ -88,7 +88,7 @@ def patch_similarity(
     """How much each patch is like one of them."""
     token, side = token_number(model, (row, column)), grid_side(model)
     tokens = (
-        put_images(model.eval().backbone, prepared(model, image)).last_hidden_state[0].float()
+        run_backbone(model.eval().backbone, prepared(model, image)).last_hidden_state[0].float()
     )  # (tokens, D)
     alike = torch.cosine_similarity(tokens[prefix_length(model.backbone) :], tokens[token], dim=-1)
     return alike.reshape(side, side).cpu().numpy()

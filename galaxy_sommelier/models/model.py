@@ -24,7 +24,7 @@ from galaxy_sommelier.models.backbone import (
     backbone_facts,
     check_complete,
     feature_width,
-    levels,
+    block_levels,
     new_backbone,
     open_backbone,
     pooled_features,
@@ -262,7 +262,7 @@ def parameter_groups(
 ) -> list[dict]:
     "Parameter groups for `torch.optim.AdamW`, each with its rate and its weight decay."
     head = {p for name, p in model.named_parameters() if not name.startswith("backbone.")}
-    level, groups = levels(model.backbone), {}
+    level, groups = block_levels(model.backbone), {}
     top = max(level.values())
     for p in model.parameters():
         if not p.requires_grad: continue

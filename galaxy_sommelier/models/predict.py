@@ -150,7 +150,7 @@ def check_out(
         kind = "folder" if out.is_dir() else "file"
         raise BadInput(f"{out}: is a {kind} already, so the predictions need another name")
     if out.is_file() and not overwrite:
-        raise BadInput(f"{out}: exists already; choose another name, or replace it (overwrite=True, --overwrite)")
+        raise BadInput(f"{out}: exists already; choose another name, or replace it: overwrite=True, --overwrite")
     if embeddings and out.suffix == ".csv":
         raise BadInput(f"{out}: embeddings do not fit into a .csv; write a .parquet, or leave them out")
 
