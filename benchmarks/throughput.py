@@ -25,7 +25,7 @@ from transformers import Dinov2Config, Dinov2Model
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from galaxy_sommelier.catalog.schema import GZ2
-from galaxy_sommelier.data.inputs import opened
+from galaxy_sommelier.data.inputs import open_ahead
 from galaxy_sommelier.images.augment import Augment, draws, normalise
 from galaxy_sommelier.images.simulation import simulate
 from galaxy_sommelier.models.backbone import open_backbone
@@ -100,9 +100,9 @@ def contestants(name, files, size, batch, workers):
     model.backbone.load_state_dict(backbone.state_dict())
     model, eager, alone = model.to(DEVICE), twin(backbone, "eager"), twin(backbone, "sdpa")
     rows = [(str(i), data) for i, data in enumerate(files)]
-    squares = torch.cat([part for _, part, _ in opened(rows, size, 1.0, batch)])
+    squares = torch.cat([part for _, part, _ in open_ahead(rows, size, 1.0, batch)])
     ready = normalise(squares, config.image_mean, config.image_std).to(DEVICE)
-    wider = torch.cat([part for _, part, _ in opened(rows, int(1.2 * size), 1.0, batch)])
+    wider = torch.cat([part for _, part, _ in open_ahead(rows, int(1.2 * size), 1.0, batch)])
     truth = (
         torch.cat([torch.full((len(q.answers),), 1 / len(q.answers)) for q in GZ2.questions])
         .expand(len(files), -1)
@@ -135,7 +135,7 @@ def contestants(name, files, size, batch, workers):
 
     def train():
         model.train()
-        for _, part, _ in opened(rows, int(1.2 * size), 1.0, batch, workers):
+        for _, part, _ in open_ahead(rows, int(1.2 * size), 1.0, batch, workers):
             learn(model, optimiser, views(part), truth[: len(part)])
         model.eval()
 

@@ -17,7 +17,7 @@ from commands import refused, sommelier
 from fastcore.test import test_eq as same
 
 from galaxy_sommelier.core.files import read_json, sha256_file
-from galaxy_sommelier.data.inputs import open_galaxies, opened
+from galaxy_sommelier.data.inputs import open_ahead, open_input
 from galaxy_sommelier.data.store import Store, simulated_store, write_store
 from galaxy_sommelier.images.pixels import encode as as_jpeg
 from galaxy_sommelier.models.features import encode
@@ -326,14 +326,14 @@ def test_embeddings_are_the_features_and_go_where_predictions_go(place, tmp_path
 
 
 def test_memory_holds_a_batch_of_pictures(place, monkeypatch):
-    galaxies, seen = open_galaxies(place / "store"), []
+    galaxies, seen = open_input(place / "store"), []
     nothing = [], torch.empty(0), {}
     monkeypatch.setattr(
-        "galaxy_sommelier.data.inputs.open_pictures",
+        "galaxy_sommelier.data.inputs.open_images",
         lambda rows, size, crop: seen.append(len(rows)) or nothing,
     )
     ((_, rows),) = galaxies.rows([3])
-    batches = opened(rows, 32, 1.0, batch_size=4, threads=1)
+    batches = open_ahead(rows, 32, 1.0, batch_size=4, threads=1)
     next(batches)
     assert sum(seen) <= 8 and sum(1 for _ in batches) == IN_SHARD // 4 - 1
 
