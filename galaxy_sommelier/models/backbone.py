@@ -285,7 +285,7 @@ def hub_folder(
         reason = str(error).strip().split("\n")[0]
         raise BadInput(
             f"{name}: not in the local cache, and the hub does not answer ({reason}); "
-            f"run `hf download {name}` where there is a network, or give the path of a folder that holds the model"
+            f"run `hf download {name}` where there is a network, or give the path of a folder with the model"
         ) from None
 
 # %% ../../nbs/05_models/01_backbone.ipynb #4cd61fb5

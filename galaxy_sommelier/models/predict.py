@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUMMARY', 'ENDINGS', 'conditional', 'mean_of_views', 'predict_features', 'forward_views', 'predict_images',
            'prediction_table', 'as_arrow', 'write_parquet', 'check_out', 'write_predictions', 'Additions',
-           'predict_rows', 'together', 'named_model', 'predict']
+           'predict_rows', 'together', 'named_model', 'rows_of', 'predict']
 
 # %% ../../nbs/05_models/05_predict.ipynb #51e0c625
 import json
@@ -26,7 +26,7 @@ from ..catalog.classes import label
 from ..catalog.schema import Schema, kaggle_form
 from ..core.files import BadInput, atomic_path, write_json
 from ..data.export import FORMATS, export_table
-from ..data.inputs import Row, opened, picture_paths
+from ..data.inputs import Galaxies, Row, open_ahead, open_input
 from ..data.store import SHARD, Store
 from ..images.augment import centre, dihedral, normalise
 from ..images.pixels import ImageReport
@@ -150,7 +150,7 @@ def check_out(
         kind = "folder" if out.is_dir() else "file"
         raise BadInput(f"{out}: is a {kind} already, so the predictions need another name")
     if out.is_file() and not overwrite:
-        raise BadInput(f"{out}: exists already; choose another name, or replace it: overwrite=True, --overwrite")
+        raise BadInput(f"{out}: exists already; take another name, or replace it (overwrite, --overwrite)")
     if embeddings and out.suffix == ".csv":
         raise BadInput(f"{out}: embeddings do not fit into a .csv; write a .parquet, or leave them out")
 
@@ -203,7 +203,7 @@ def predict_rows(
     model, report, ids = model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), ImageReport(), []
     values, seen = [np.empty((0, len(model.answers)), np.float32)], []
     batch_size = batch_size or BATCH[model.device.type]
-    for names, squares, bad in opened(rows, model.config.image_size, model.config.crop, batch_size):
+    for names, squares, bad in open_ahead(rows, model.config.image_size, model.config.crop, batch_size):
         if names:
             fractions, features = forward_views(model, squares, tta, precision)
             ids += names
@@ -236,11 +236,19 @@ def named_model(
     return load_model(model) if isinstance(model, str | Path) else model
 
 # %% ../../nbs/05_models/05_predict.ipynb #5094d2d8
+def rows_of(galaxies: Galaxies, indices: Iterable[int]) -> Iterable[Row]:
+    """Iterate over some galaxies of a store."""
+    if (store := galaxies.store) is None:
+        raise BadInput("`indices` choose galaxies of a store, and the input is none; leave them out")
+    return ((store.ids[i], store.jpeg(i)) for i in indices)
+
+
 def predict(
-    source: Store | str | Path | pd.DataFrame,  # a store, a folder of images, a galaxy table or its file
+    source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
     model: GalaxyModel | str | Path | None = None,  # a model, a run or model folder, or a hub id
     out: str | Path | None = None,  # a file to write, see `write_predictions`
-    indices: np.ndarray | None = None,  # which galaxies of a store; None: all
+    split: str | None = None,  # of a store: "train", "val" or "test"; None: all
+    indices: np.ndarray | None = None,  # which galaxies of a store, in place of `split`
     tta: bool = True,  # average over eight views
     batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
     precision: str = "bf16",  # "bf16" or "fp32"
@@ -252,23 +260,18 @@ def predict(
     """Predict galaxies: one row each."""
     if out is not None:
         check_out(out, overwrite, embeddings and not additions)
-    network = named_model(model)
-    where = Path(source) if isinstance(source, str) else source
-    if isinstance(where, Path) and (where / "store.json").exists():
-        where = Store(where)
-    if indices is not None and not isinstance(where, Store):
-        raise BadInput(f"{source}: `indices` choose galaxies of a store, and this is none; leave them out")
-    if isinstance(where, Store):
-        rows = [(i, where.ids[i]) for i in (range(len(where)) if indices is None else indices)]
-        total, rows = len(rows), ((name, where.jpeg(i)) for i, name in rows)
-    else:
-        paths = picture_paths(where)
-        total, rows = len(paths), paths.items()
+    model, galaxies = named_model(model), open_input(source, split)
+    shards, total = galaxies.rows(range(len(galaxies.sizes))), len(galaxies)
+    if indices is not None:
+        shards, total = [(0, rows_of(galaxies, indices))], len(indices)
+    options = (tta, batch_size, precision, embeddings, additions)
     with tqdm(total=total, desc="predict", unit="galaxy", disable=total <= 500) as bar:
-        table, report = predict_rows(network, rows, bar, tta, batch_size, precision, embeddings, additions)
-    if report.check(max_bad).bad:
+        tables, reports = zip(*(predict_rows(model, rows, bar, *options) for _, rows in shards), strict=True)
+    table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
+    report = together(reports).check(max_bad)
+    if report.bad:
         warnings.warn(str(report), stacklevel=2)
     table.attrs["images"] = report.to_dict()
     if out is not None:
-        write_predictions(table, out, network, overwrite, images=json.dumps(report.to_dict()), tta=tta)
+        write_predictions(table, out, model, overwrite, images=json.dumps(report.to_dict()), tta=tta)
     return table

@@ -18,8 +18,8 @@ import torch
 from tqdm.auto import tqdm
 
 from ..core.files import BadInput, read_json, remove, sha256_of, write_json
-from ..data.inputs import open_galaxies
-from ..data.store import SHARD
+from ..data.inputs import open_input
+from ..data.store import SHARD, Store
 from ..images.pixels import ImageReport
 from .features import fingerprint
 from .model import GalaxyModel
@@ -83,7 +83,7 @@ def model_key(model: GalaxyModel) -> str:  # 16 hexadecimal digits
 
 # %% ../../nbs/05_models/06_shards.ipynb #c4d1eb9d
 def predict_shards(
-    source: str | Path,  # a store, a folder of images or a table's file
+    source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
     model: GalaxyModel | str | Path | None,  # a model, a run or model folder, or a hub id
     out: str | Path,  # the folder of shards
     part: str | None = None,  # "I/N", see `own_part`
@@ -100,7 +100,7 @@ def predict_shards(
     check_out(out)
     if out.suffix:
         raise BadInput(f"{out}: shards need a folder; give a name without the ending {out.suffix}")
-    model, galaxies = named_model(model), open_galaxies(Path(source), split)
+    model, galaxies = named_model(model), open_input(source, split)
     options = {"tta": tta, "precision": precision, "embeddings": embeddings}
     made_of = {
         "model": model_key(model),
