@@ -27,7 +27,7 @@ EXIT_CODES = {RunFailed: 1, Interrupted: 75}  # 75: EX_TEMPFAIL of sysexits.h
 
 
 class Verbs(click.Group):
-    """Verbs whose errors are one line: bad input exits with 2, a failed run with 1, an interrupted one with 75."""
+    """Verbs whose errors are one line: exit code 2 for bad input, 1 for a failed run, 75 for an interrupted one."""
 
     def invoke(self, ctx):
         try:

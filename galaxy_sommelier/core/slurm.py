@@ -80,15 +80,15 @@ def load_profile(
     given: dict[str, str] | None = None,  # values as they are typed, which go before those of the file
 ) -> Profile:
     "A profile, with values from the command line laid over it, all of them checked."
-    shipped = {path.stem: path for path in sorted((shipped("configs") / "slurm").glob("*.yaml"))}
-    if not str(name).endswith(".yaml") and name not in shipped:
-        raise BadInput(f"Slurm profile {name!r} is not known{closest(name, shipped)}")
+    profiles = {path.stem: path for path in sorted((shipped("configs") / "slurm").glob("*.yaml"))}
+    if not str(name).endswith(".yaml") and name not in profiles:
+        raise BadInput(f"Slurm profile {name!r} is not known{closest(name, profiles)}")
     typed = {
         key: text if isinstance(DEFAULTS.get(key), str) else value_of(text)
         for key, text in (given or {}).items()
     }
     values = (
-        typed | read_config(shipped.get(name, name)) | typed
+        typed | read_config(profiles.get(name, name)) | typed
     )  # what was typed is checked first, and counts
     return Profile(**{key: checked(name, key, value) for key, value in values.items()})
 
