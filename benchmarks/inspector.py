@@ -20,10 +20,10 @@ from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.images.pixels import decode, encode, resize
 from galaxy_sommelier.images.simulation import simulate
 from galaxy_sommelier.inspector.app import Inspector
-from galaxy_sommelier.inspector.pictures import Album
-from galaxy_sommelier.inspector.scatter import plane
+from galaxy_sommelier.inspector.rendering import Album
+from galaxy_sommelier.inspector.scatter import project
 from galaxy_sommelier.inspector.state import Inspection, inspection_table
-from galaxy_sommelier.inspector.suggest import ask, neighbours
+from galaxy_sommelier.inspector.suggest import neighbours, show_suggestions
 
 GALAXIES, PICTURES, DIMENSIONS, TURNS = 240_000, 200, 384, 500
 
@@ -119,9 +119,9 @@ def main():
     embeddings = np.random.default_rng(1).normal(size=(GALAXIES, DIMENSIONS)).astype(np.float32)
     lengths = np.linalg.norm(embeddings, axis=1)
     rows.append(("looks alike", seconds(lambda i: neighbours(embeddings, i, 5, lengths), 5), 0.3))
-    rows.append(("the map's two dimensions (PCA)", seconds(lambda _: plane(embeddings)), None))
+    rows.append(("the map's two dimensions (PCA)", seconds(lambda _: project(embeddings)), None))
     state.embeddings = embeddings
-    rows.append(("a queue of 50", seconds(lambda _: ask(state, 50)), None))
+    rows.append(("a queue of 50", seconds(lambda _: show_suggestions(state, 50)), None))
     flat = [(what, *took, bar) for what, took, bar in rows]
     print(
         pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "bar"])

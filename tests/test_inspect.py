@@ -15,7 +15,7 @@ from lab import FLAGS, Lab, Page
 
 from galaxy_sommelier.core.runs import run_experiment
 from galaxy_sommelier.data.store import Store, simulated_store
-from galaxy_sommelier.inspector.labels import LabelFile, corrected_store
+from galaxy_sommelier.inspector.annotations import AnnotationFile, corrected_store
 from galaxy_sommelier.models.model import load_model
 from galaxy_sommelier.models.predict import predict
 from galaxy_sommelier.training.settings import make_settings
@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs" / "experiments" / "inspect.ipynb"
 SAME_COLOUR = """
 import numpy as np
-def same_colour(picture, row, column):
-    means = picture.astype(float).reshape(8, picture.shape[0] // 8, 8, picture.shape[1] // 8, 3).mean(axis=(1, 3))
+def same_colour(image, row, column):
+    means = image.astype(float).reshape(8, image.shape[0] // 8, 8, image.shape[1] // 8, 3).mean(axis=(1, 3))
     return -np.abs(means - means[row, column]).sum(axis=-1)
-view = inspector(galaxies, said, labels, embeddings, similarity=same_colour, grid=(8, 8))
+view = inspector(galaxies, said, annotations, embeddings, similarity=same_colour, grid=(8, 8))
 view
 """
 
@@ -67,7 +67,7 @@ def home(tmp_path_factory):
     cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
     for name, value in {
         "store": folder / "sky",
-        "labels": folder / "labels.csv",
+        "annotations": folder / "labels.csv",
         "model": folder / "head",
         "predictions": folder / "said.parquet",
     }.items():
@@ -75,7 +75,7 @@ def home(tmp_path_factory):
         assert changed == 1
     nbformat.write(book, folder / "inspect.ipynb")
     book.cells = [
-        cell for cell in book.cells if not cell.source.startswith(("seen =", "label_table", "corrections"))
+        cell for cell in book.cells if not cell.source.startswith(("seen =", "annotation_table", "corrected_fractions"))
     ]
     book.cells.append(nbformat.v4.new_code_cell(SAME_COLOUR))
     nbformat.write(book, folder / "patches.ipynb")
@@ -154,9 +154,9 @@ def test_order_pages_and_a_jump(page):
 
 
 def test_the_stretch_changes_the_large_picture(page):
-    before = page.out(".widget-tab .gs-picture").first.get_attribute("src")
+    before = page.out(".widget-tab .gs-image").first.get_attribute("src")
     page.out(".widget-tab .widget-dropdown", has_text="stretch").locator("select").select_option("log")
-    page.until("old => document.querySelector('.jp-OutputArea .widget-tab .gs-picture').src != old", before)
+    page.until("old => document.querySelector('.jp-OutputArea .widget-tab .gs-image').src != old", before)
     page.shot("galaxy")
 
 
@@ -181,7 +181,7 @@ def test_labels_are_on_disk_at_every_click_and_survive_a_killed_kernel(page, hom
     comment.fill("<img src=x onerror=\"document.title='stolen'\">")
     comment.press("Enter")
     page.out(".gs-here .gs-badge").wait_for()
-    page.out(".widget-html-content", has_text="you said: comment: <img src=x onerror").first.wait_for()
+    page.out(".widget-html-content", has_text="your annotation: comment: <img src=x onerror").first.wait_for()
     page.shot("labels")
     assert page.tab.title() != "stolen"
     for kernel in lab.kernels():
@@ -225,12 +225,12 @@ def test_two_kernels_on_one_file_lose_nothing(page, patches, home):
 
 
 def test_a_click_on_a_patch_shows_what_looks_like_it(patches):
-    before = patches.out(".widget-tab .gs-picture").first.get_attribute("src")
+    before = patches.out(".widget-tab .gs-image").first.get_attribute("src")
     patches.out(".widget-tab .gs-frame").first.click(position={"x": 200, "y": 200})
     patches.until(
-        "old => document.querySelector('.jp-OutputArea .widget-tab .gs-picture').src != old", before
+        "old => document.querySelector('.jp-OutputArea .widget-tab .gs-image').src != old", before
     )
-    patches.out(".widget-tab button.mod-active", has_text="alike").wait_for()
+    patches.out(".widget-tab button.mod-active", has_text="similar").wait_for()
     patches.shot("patch")
 
 
@@ -270,7 +270,7 @@ def test_without_a_browser_the_same_cell_draws_a_contact_sheet(home):
 
 
 def test_training_takes_the_corrections(home):
-    store, labels = Store(home / "sky"), LabelFile(home / "corrections.csv", who="ada")
+    store, labels = Store(home / "sky"), AnnotationFile(home / "corrections.csv", who="ada")
     galaxy = store.ids[store.indices("train")[0]]
     labels.put(galaxy, label="edge_on")
     better = Store(corrected_store(store, labels, home / "better"))
