@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from galaxy_sommelier.deleted.conformal import all_inside, conformal_intervals, misses, set_aside, width
 from scipy import stats
 
 from galaxy_sommelier.catalog.campaigns import HUBBLE
@@ -18,10 +17,10 @@ from galaxy_sommelier.evaluation.calibration import (
     calibration_error,
     count_probability,
     coverage,
+    equivalent_volunteers,
     read_calibration,
     reliability,
     tempered,
-    volunteers_worth,
     vote_pit,
     votes_log_likelihood,
     write_calibration,
@@ -34,13 +33,13 @@ STRENGTH = 15.0
 
 
 def whole(x, schema=GZ2):
-    """Each question's answers brought to a sum of one."""
+    """Each question's answers brought to a sum of one, independently of `Schema.normalise`."""
     return np.concatenate([x[:, s] / x[:, s].sum(1, keepdims=True) for s in schema.slices.values()], axis=1)
 
 
 @pytest.fixture(scope="module")
 def sky():
-    """What a model said of 12,000 galaxies, the truth around it with strength 15, votes of 30 to 60 people, and what is checked."""
+    """Predictions for 12,000 galaxies, the truth around them with strength 15, votes of 30 to 60 people, a mask."""
     rng = np.random.default_rng(11)
     said = whole(true_fractions(sample_truth(12_000, seed=12)).astype(float).clip(0.01))
     p = whole(rng.gamma(STRENGTH * said))
@@ -120,7 +119,7 @@ def test_intervals_for_volunteers_against_scipy(sky, fitted):
         np.testing.assert_array_equal(np.round(high * n), stats.betabinom.ppf(0.9, n, a, b))
     many = answer_intervals(said, fitted, volunteers=400)
     for end, crowd in zip(answer_intervals(said, fitted), many, strict=True):
-        np.testing.assert_allclose(end, crowd, atol=0.03)  # the next 400 are nearly an endless crowd
+        np.testing.assert_allclose(end, crowd, atol=0.03)  # the next 400 are nearly an infinite crowd
 
 
 def test_added_intervals_stand_beside_their_answers(sky, fitted):
@@ -195,80 +194,19 @@ def test_reliability_and_ece_against_loops(sky):
     assert shifted.ece["smooth-or-featured_smooth"] > 0.03
 
 
-def test_volunteers_worth_is_the_strength_that_was_put_in(sky):
+def test_equivalent_volunteers_are_the_strength_that_was_put_in(sky):
     said, _, votes, _, mask = sky
-    table = volunteers_worth(said, votes, mask, resamples=300).set_index("question")
+    table = equivalent_volunteers(said, votes, mask, resamples=300).set_index("question")
     assert ((table.lower <= STRENGTH) & (STRENGTH <= table.upper)).sum() >= 9
-    assert table.worth["smooth-or-featured"] == pytest.approx(STRENGTH, rel=0.05)
+    assert table.volunteers["smooth-or-featured"] == pytest.approx(STRENGTH, rel=0.05)
 
 
-def test_a_crowd_is_worth_itself(sky):
-    """Ten other volunteers as the model: they are worth ten."""
+def test_a_crowd_is_equivalent_to_itself(sky):
+    """Ten other volunteers as the model: they are equivalent to ten."""
     _, p, votes, _, mask = sky
     ten = np.zeros(p.shape)
     for part in GZ2.slices.values():
         ten[:, part] = np.random.default_rng(part.start).multinomial(10, p[:, part]) / 10
-    table = volunteers_worth(ten, votes, mask, resamples=100).set_index("question")
-    assert table.worth["smooth-or-featured"] == pytest.approx(10, rel=0.06) and table.worth[
-        "bar"
-    ] == pytest.approx(10, rel=0.1)
-
-
-def test_conformal_coverage_on_a_sky_that_the_model_does_not_understand():
-    """Shaken log-odds, more in some galaxies than in others: 0.90 +- 0.01 over all questions."""
-    rng = np.random.default_rng(3)
-    p = true_fractions(sample_truth(24_000, seed=14)).astype(float).clip(0.01)
-    votes = vote(p, rng.integers(30, 61, len(p)), 15)
-    said = whole(p * np.exp(rng.normal(0, 1, p.shape) * rng.gamma(1, 0.5, (len(p), 1))))
-    asked = people(votes)
-    mask = reached(np.divide(votes, asked, out=np.full(p.shape, np.nan), where=asked > 0), votes=votes)
-    calibration = calibrate(said[:4000], votes[:4000])
-    conformal = set_aside(said[4000:14_000], votes[4000:14_000], mask[4000:14_000], calibration)
-    rows = slice(14_000, None)
-    held = all_inside(
-        votes[rows], *conformal_intervals(said[rows], conformal, asked[rows].clip(1)), mask[rows]
-    )
-    assert np.nanmean(held) == pytest.approx(0.9, abs=0.01)
-    for q in range(11):
-        aside, seen = (
-            np.isfinite(misses(said, votes, mask, calibration.strength)[4000:14_000, q]).sum(),
-            np.isfinite(held[:, q]).sum(),
-        )
-        assert np.nanmean(held[:, q]) == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / aside + 0.09 / seen))
-
-
-@pytest.mark.parametrize("m", [9, 19, 37])
-def test_the_guarantee_holds_for_few_galaxies(m):
-    """The chance that the next one lies within is at least the level, and exceeds it by at most 1 / (m + 1)."""
-    rng = np.random.default_rng(m)
-    held = np.mean([rng.exponential() <= width(rng.exponential(size=m), 0.9) for _ in range(20_000)])
-    assert 0.9 - 0.007 <= held <= 0.9 + 1 / (m + 1) + 0.007
-
-
-def test_width_by_hand():
-    assert width(np.array([3.0, np.nan, 1, 2]), 0.75) == 3 and width(np.array([3.0, 1, 2]), 0.5) == 2
-    assert width(np.array([]), 0.5) == np.inf and width(np.arange(8.0), 0.9) == np.inf
-
-
-def test_all_inside_by_hand():
-    votes = np.zeros((1, 37), int)
-    votes[0, :3] = 5, 4, 1
-    low, high = np.zeros((1, 37)), np.ones((1, 37))
-    mask = np.zeros((1, 37), bool)
-    mask[0, :3] = True
-    assert (
-        all_inside(votes, low, high, mask)[0, 0] == 1
-        and np.isnan(all_inside(votes, low, high, mask)[0, 1:]).all()
-    )
-    high[0, 2] = 0.05  # one answer of three lies outside
-    assert all_inside(votes, low, high, mask)[0, 0] == 0
-
-
-def test_each_survey_has_its_own_width(sky, fitted):
-    said, _, votes, _, mask = sky
-    names = np.where(np.arange(len(said)) % 3 == 0, "b", "a")
-    conformal = set_aside(said, votes, mask, fitted, surveys=names)
-    alone = set_aside(said[names == "b"], votes[names == "b"], mask[names == "b"], fitted)
-    np.testing.assert_array_equal(conformal.widths.loc["b"], alone.widths.loc["all"])
-    with pytest.raises(BadInput, match="no galaxies of c were set aside"):
-        conformal_intervals(said[:2], conformal, surveys=["a", "c"])
+    table = equivalent_volunteers(ten, votes, mask, resamples=100).set_index("question")
+    assert table.volunteers["smooth-or-featured"] == pytest.approx(10, rel=0.06)
+    assert table.volunteers["bar"] == pytest.approx(10, rel=0.1)

@@ -30,7 +30,7 @@ from galaxy_sommelier.evaluation.calibration import (
     learnt_calibration,
     read_calibration,
     reliability,
-    volunteers_worth,
+    equivalent_volunteers,
     vote_pit,
 )
 from .evaluate import HEADLINE
@@ -60,7 +60,7 @@ class Checked:
     "What predictions say when they are set against the store."
     reliability: pd.DataFrame  # from `reliability`
     held: pd.DataFrame | None = None  # from `coverage`; None where votes or calibration are missing
-    worth: pd.DataFrame | None = None  # from `volunteers_worth`; None where votes are missing
+    worth: pd.DataFrame | None = None  # from `equivalent_volunteers`; None where votes are missing
 
 
 def check(predictions: pd.DataFrame, store: Store, calibration: Calibration | None) -> Checked:
@@ -71,7 +71,7 @@ def check(predictions: pd.DataFrame, store: Store, calibration: Calibration | No
     mask = reached(true, schema, votes=votes)
     checked = Checked(reliability(pred, true, mask, schema))
     if votes is not None:
-        checked.worth = volunteers_worth(pred, votes, mask, schema)
+        checked.worth = equivalent_volunteers(pred, votes, mask, schema)
     if votes is not None and calibration is not None:
         checked.held = coverage(vote_pit(pred, votes, calibration, mask), schema)
     return checked

@@ -23,7 +23,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from ..core.files import BadInput, atomic_path, read_json, write_json
 from ..data.store import Store
 from ..evaluation.evaluate import HEADLINE, evaluate_file, readable, stage_table
-from ..evaluation.figures import _grid, look, styled
+from ..evaluation.figures import grid, look, styled
 from ..evaluation.metrics import versus
 from ..models.backbone import new_backbone, open_backbone, stride
 from ..models.model import GalaxyModel, load_model
@@ -200,7 +200,7 @@ def worth_against_cost(
     table: pd.DataFrame,  # from `backbone_table`, the constant first
 ) -> Figure:
     "RMSE against operations an image, a point for each backbone and stage."
-    figure, (axis,) = _grid(1, 1, 6.4, 3.8)
+    figure, (axis,) = grid(1, 1, 6.4, 3.8)
     trained = table.dropna(subset=["gflops"])
     for n, (stage, rows) in enumerate(trained.groupby("stage", sort=False)):
         score = rows["kaggle_rmse"].astype(float)

@@ -19,7 +19,7 @@ from ..catalog.classes import CLASSES, label
 from ..catalog.schema import Schema, Tree
 from ..core.files import BadInput, atomic_path, sha256_of
 from ..data.store import Store
-from ..evaluation.figures import _grid, look, styled
+from ..evaluation.figures import grid, look, styled
 from ..evaluation.metrics import wilson
 from ..evaluation.predecessors import results_table
 from .vlm_prompts import FOUR_CLASSES, KINDS, class_of, put, read_answer, stamped
@@ -207,7 +207,7 @@ def vlm_figure(
     parts = [comparison.iloc[1:].assign(**{"class": "all galaxies", "recall": comparison.accuracy}), recalls]
     rows = pd.concat(parts)
     places = list(dict.fromkeys(rows["class"]))
-    figure, (axis,) = _grid(1, 1, 7.2, 3.4)
+    figure, (axis,) = grid(1, 1, 7.2, 3.4)
     contestants = list(dict.fromkeys(rows["who"]))
     for n, who in enumerate(contestants):
         mine = rows[rows["who"] == who].set_index("class").reindex(places)
