@@ -113,7 +113,7 @@ def test_from_a_download_to_scores(store, run, tmp_path):
         "ids",
     } <= {p.name for p in (tmp_path / "full").iterdir()}
     code, output = sommelier(
-        "predict", tmp_path / "full", store, "--split", "test", "--out", tmp_path / "p.parquet", "--no-tta"
+        "predict", store, "--model", tmp_path / "full", "--split", "test", "--out", tmp_path / "p.parquet", "--no-tta"
     )
     assert code == 0 and f"{len(Store(store).indices('test'))} galaxies" in output, output
     code, output = sommelier(
@@ -125,7 +125,7 @@ def test_from_a_download_to_scores(store, run, tmp_path):
 
 def test_predict_a_folder_of_images(kaggle, run, tmp_path):
     code, output = sommelier(
-        "predict", run, kaggle / "images_training_rev1", "--out", tmp_path / "p.parquet", "--no-tta"
+        "predict", kaggle / "images_training_rev1", "--model", run, "--out", tmp_path / "p.parquet", "--no-tta"
     )
     assert code == 0 and "40 galaxies" in output, output
     assert pd.read_parquet(tmp_path / "p.parquet").id_str.is_unique
@@ -174,8 +174,8 @@ def test_missing_folders(run, store, tmp_path):
         "--out",
         tmp_path / "run",
     )
-    refused("nowhere", "predict", tmp_path / "nowhere", store, "--out", tmp_path / "p.parquet")
-    refused("nowhere", "predict", run, tmp_path / "nowhere", "--out", tmp_path / "p.parquet")
+    refused("nowhere", "predict", store, "--model", tmp_path / "nowhere", "--out", tmp_path / "p.parquet")
+    refused("nowhere", "predict", tmp_path / "nowhere", "--model", run, "--out", tmp_path / "p.parquet")
     refused("nowhere", "evaluate", tmp_path / "nowhere", store)
     refused("nowhere", "evaluate", run / "predictions.parquet", tmp_path / "nowhere")
     assert not list(tmp_path.iterdir())
@@ -263,9 +263,9 @@ def test_a_store_of_another_schema(run, store, tmp_path):
 
 def test_models_without_weights(run, store, tmp_path):
     (tmp_path / "model").mkdir()
-    refused("model", "predict", tmp_path / "model", store, "--out", tmp_path / "p.parquet")
+    refused("model", "predict", store, "--model", tmp_path / "model", "--out", tmp_path / "p.parquet")
     (tmp_path / "model" / "config.json").write_text((run / "model" / "config.json").read_text())
-    refused("weights", "predict", tmp_path / "model", store, "--out", tmp_path / "p.parquet")
+    refused("weights", "predict", store, "--model", tmp_path / "model", "--out", tmp_path / "p.parquet")
 
 
 def test_unknown_parameters(store, tmp_path):
@@ -282,8 +282,9 @@ def test_a_split_of_a_folder(kaggle, run, tmp_path):
     refused(
         "needs a store",
         "predict",
-        run,
         kaggle / "images_training_rev1",
+        "--model",
+        run,
         "--split",
         "test",
         "--out",

@@ -93,7 +93,7 @@ def run(skies, tmp_path_factory):
 def test_trained_on_the_mixture_predicts_and_is_judged_survey_by_survey(skies, run, tmp_path):
     for name, schema in (("gz2", GZ2), ("decals5", DECALS5)):
         told, scores = tmp_path / f"{name}.parquet", tmp_path / f"{name}.json"
-        code, output = sommelier("predict", run, skies / name, "--split", "test", "--out", told, "--no-tta")
+        code, output = sommelier("predict", skies / name, "--model", run, "--split", "test", "--out", told, "--no-tta")
         assert code == 0, output
         table, facts = pd.read_parquet(told), pq.read_schema(told).metadata
         assert facts[b"schema_fingerprint"].decode() == schema.fingerprint
@@ -111,7 +111,7 @@ def test_shards_and_calibration_are_of_the_campaign(skies, run, tmp_path):
     shutil.copytree(run, model)
     code, output = sommelier("calibrate", model, skies / "decals5", "--split", "test")
     assert code == 0 and (model / "model" / "calibration-decals5.json").exists(), output
-    code, output = sommelier("predict", model, skies / "decals5", "--out", tmp_path / "shards", "--no-tta")
+    code, output = sommelier("predict", skies / "decals5", "--model", model, "--out", tmp_path / "shards", "--no-tta")
     assert code == 0 and len(pd.read_parquet(tmp_path / "shards")) == 200, output
     code, output = sommelier("evaluate", tmp_path / "shards", skies / "decals5", "--split", "test")
     assert code == 0, output
@@ -119,7 +119,7 @@ def test_shards_and_calibration_are_of_the_campaign(skies, run, tmp_path):
 
 def test_what_does_not_fit_is_refused(skies, run, tmp_path):
     told = tmp_path / "told.parquet"
-    refused("one by one", "predict", run, skies / "mixed", "--out", told)
+    refused("one by one", "predict", skies / "mixed", "--model", run, "--out", told)
     refused("take one of them", "evaluate", run / "predictions.parquet", skies / "mixed")
     refused("another schema", "evaluate", run / "predictions.parquet", skies / "gz2")
     shutil.copytree(skies / "gz2", tmp_path / "copy")
@@ -157,7 +157,7 @@ def test_a_model_of_one_campaign_is_refused_the_votes_of_another(skies, tmp_path
     assert sommelier(*plain)[0] == 0
     assert (
         sommelier(
-            "predict", tmp_path / "run", skies / "decals5", "--out", tmp_path / "p.parquet", "--no-tta"
+            "predict", skies / "decals5", "--model", tmp_path / "run", "--out", tmp_path / "p.parquet", "--no-tta"
         )[0]
         == 0
     )

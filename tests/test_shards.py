@@ -81,7 +81,7 @@ def place(tmp_path_factory):
     pd.DataFrame({"id_str": sky.ids, "path": paths}).to_csv(place / "table.csv", index=False)
     build_model("tiny", image_size=32, crop=0.8).save_pretrained(place / "model")
     code, said = process(
-        "predict", place / "model", place / "store", "--out", place / "whole", "--batch-size", BATCH
+        "predict", place / "store", "--model", place / "model", "--out", place / "whole", "--batch-size", BATCH
     )
     assert code == 0, said
     return place
@@ -91,13 +91,13 @@ def place(tmp_path_factory):
 def predict(place):
     """`sommelier predict` with the model of these tests."""
     return lambda source, out, *more: sommelier(
-        "predict", place / "model", place / source, "--out", out, "--batch-size", BATCH, *more
+        "predict", place / source, "--model", place / "model", "--out", out, "--batch-size", BATCH, *more
     )
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(place, tmp_path):
     words, dice = (
-        ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH),
+        ("predict", place / "store", "--model", place / "model", "--out", tmp_path / "out", "--batch-size", BATCH),
         random.Random(4),
     )
     moments = [KILL_AT_LOOK.format(number=dice.randint(1, LOOKS // 3)) for _ in range(3)]
@@ -133,7 +133,7 @@ def test_ranks_of_torchrun_take_parts(place, tmp_path):
         "--no-python",
         sys.executable,
     )
-    words = ("predict", place / "model", place / "store", "--out", tmp_path / "out", "--batch-size", BATCH)
+    words = ("predict", place / "store", "--model", place / "model", "--out", tmp_path / "out", "--batch-size", BATCH)
     code, said = process(*words, launcher=run)
     assert code == 0, said
     same(content(tmp_path / "out"), content(place / "whole"))
@@ -184,7 +184,7 @@ def test_what_belongs_to_others_is_refused_and_stays(place, predict, tmp_path):
     build_model("tiny", image_size=32, crop=0.9).save_pretrained(tmp_path / "nearer")
     before = content(place / "whole")
     for model in ("other", "nearer"):
-        refused("differs in model", "predict", tmp_path / model, place / "store", "--out", place / "whole")
+        refused("differs in model", "predict", place / "store", "--model", tmp_path / model, "--out", place / "whole")
     for what, source, options in (
         ("input", "pictures", ()),
         ("input", "store", ("--split", "test")),
@@ -194,14 +194,15 @@ def test_what_belongs_to_others_is_refused_and_stays(place, predict, tmp_path):
         refused(
             f"differs in {what}",
             "predict",
-            place / "model",
             place / source,
+            "--model",
+            place / "model",
             "--out",
             place / "whole",
             *options,
         )
     refused(
-        "differs in", "predict", place / "model", place / "store", "--out", place / "store"
+        "differs in", "predict", place / "store", "--model", place / "model", "--out", place / "store"
     )  # into the store itself
     same(content(place / "whole"), before)
     assert len(Store(place / "store").verify()) == SHARDS * IN_SHARD
@@ -218,12 +219,12 @@ def test_calibration_belongs_to_the_options(place, predict, tmp_path):
     assert code == 0, said
     words = ("--split", "test", "--embeddings")  # no galaxy of the first shard is in the test
     assert (
-        sommelier("predict", tmp_path / "model", place / "store", "--out", tmp_path / "out", *words)[0] == 0
+        sommelier("predict", place / "store", "--model", tmp_path / "model", "--out", tmp_path / "out", *words)[0] == 0
     )
     table = read_predictions(tmp_path / "out")
     assert len(pd.read_parquet(tmp_path / "out" / "shard-00000.parquet")) == 0 < len(table)
     assert (table["smooth-or-featured_smooth_lower"] < table["smooth-or-featured_smooth_upper"]).all()
-    refused("differs in options", "predict", tmp_path / "model", place / "store", "--out", place / "whole")
+    refused("differs in options", "predict", place / "store", "--model", tmp_path / "model", "--out", place / "whole")
 
 
 def test_a_split_of_a_store(place, predict, tmp_path):
@@ -244,10 +245,10 @@ def test_bad_pictures_of_a_folder_are_named(place, predict, tmp_path):
     (pictures / "page.jpg").write_text("404 Not Found")
     (pictures / "empty.png").touch()
     refused(
-        "(2.5%) are bad", "predict", place / "model", pictures, "--out", tmp_path / "out", "--max-bad", "0.02"
+        "(2.5%) are bad", "predict", pictures, "--model", place / "model", "--out", tmp_path / "out", "--max-bad", "0.02"
     )
     assert not (tmp_path / "out" / SUMMARY).exists()
-    code, said = sommelier("predict", place / "model", pictures, "--out", tmp_path / "out")
+    code, said = sommelier("predict", pictures, "--model", place / "model", "--out", tmp_path / "out")
     assert (
         code == 0
         and f"{len(good) - 1} galaxies, 3 images left out" in said
@@ -281,13 +282,14 @@ def test_bad_tables_and_parts_are_refused(place, tmp_path):
         "'path' is missing": table[["id_str"]],
     }.items():
         spoilt.to_csv(tmp_path / "table.csv", index=False)
-        refused(name, "predict", place / "model", tmp_path / "table.csv", "--out", tmp_path / "out")
+        refused(name, "predict", tmp_path / "table.csv", "--model", place / "model", "--out", tmp_path / "out")
     for part in ("2/2", "1", "-1/2", "a/b"):
         refused(
             "counted from 0",
             "predict",
-            place / "model",
             place / "store",
+            "--model",
+            place / "model",
             "--out",
             tmp_path / "out",
             "--part",
@@ -296,8 +298,9 @@ def test_bad_tables_and_parts_are_refused(place, tmp_path):
     refused(
         "give --out a folder",
         "predict",
-        place / "model",
         place / "store",
+        "--model",
+        place / "model",
         "--out",
         tmp_path / "one.parquet",
         "--part",

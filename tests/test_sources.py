@@ -57,7 +57,7 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
     store = Store(tmp_path / "store")
     assert store.schema == SCHEMAS[campaign] and len(store) == N - 2
     sommelier("train", tmp_path / "store", "--stage", "probe", "--out", tmp_path / "run", *SMALL)
-    sommelier("predict", tmp_path / "run", tmp_path / "store", "--out", tmp_path / "told.parquet", "--no-tta")
+    sommelier("predict", tmp_path / "store", "--model", tmp_path / "run", "--out", tmp_path / "told.parquet", "--no-tta")
     said = sommelier(
         "evaluate", tmp_path / "told.parquet", tmp_path / "store", "--out", tmp_path / "scores.json"
     )
