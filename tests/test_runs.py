@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_nothing_half_written(nap, tmp_path):
 def test_wrong_parameters_are_refused_before_anything_starts(nap, tmp_path):
     for words, text in (
         (("-p", "second", "1"), "did you mean 'seconds'"),
-        (("-p", "seconds", "long"), "takes a float"),
+        (("-p", "seconds", "long"), "takes a number"),
     ):
         done = sommelier("run", nap, "--out", tmp_path / "one", *words)
         assert done.returncode == 2 and text in done.stderr and len(done.stderr.splitlines()) == 1
@@ -186,7 +186,7 @@ def test_config_files_give_values(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("galaxies: many\n")
     done = sommelier("run", "demo", "-c", config)
-    assert done.returncode == 2 and "takes a int" in done.stderr
+    assert done.returncode == 2 and "takes a whole number" in done.stderr
     config.write_text("galaxies: [1\n")
     assert "not readable as YAML" in sommelier("run", "demo", "-c", config).stderr
     assert "no such file" in sommelier("run", "demo", "-c", tmp_path / "nowhere.yaml").stderr

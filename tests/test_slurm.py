@@ -251,17 +251,17 @@ def training(tmp_path_factory):
 import os
 import time
 from pathlib import Path
-from galaxy_sommelier import checkpoints
+from galaxy_sommelier.training import checkpoints
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
-class Waiting(checkpoints.StopWhenAsked):
+class Waiting(checkpoints.StopOnSignal):
     def on_step_end(self, args, state, control, **kwargs):
         if waits and state.global_step == 8:
             Path(out, "waits").touch()
-            while not self.asked:
+            while not self.signalled:
                 time.sleep(0.01)
         super().on_step_end(args, state, control, **kwargs)
-checkpoints.StopWhenAsked = Waiting
+checkpoints.StopOnSignal = Waiting
 train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3))""",
     )
     undisturbed = run_experiment(
@@ -388,9 +388,9 @@ def test_the_processes_of_two_nodes_find_each_other(tmp_path):
     ("words", "complaint"),
     [
         (("-p", "second", "1"), "did you mean 'seconds'"),
-        (("-p", "seconds", "long"), "takes a float"),
+        (("-p", "seconds", "long"), "takes a number"),
         (("-s", "acount", "m1"), "did you mean 'account'"),
-        (("-s", "warning", "9"), "warning is 9 s, too short"),
+        (("-s", "warning", "9"), "9 s is too short"),
         (("-s", "partition", "nowhere"), "sbatch refused"),
         (("-s", "time", "soon"), "sbatch refused"),
     ],
@@ -456,7 +456,7 @@ def test_a_job_that_may_be_there_keeps_its_folder(nap, tmp_path, monkeypatch):
     code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
     assert (
         code == 2
-        and "did not answer within 60 s; look with `squeue --me`" in said
+        and "did not answer within 60 s; look for the job with `squeue --me`" in said
         and len(said.splitlines()) == 1
     )
     assert (tmp_path / "one" / "job.sh").exists() and not (tmp_path / "one" / "slurm.json").exists()
