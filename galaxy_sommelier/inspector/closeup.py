@@ -190,7 +190,7 @@ class LargeImage:
         self.range = W.FloatRangeSlider(**ends, description="black, white", continuous_update=False)
         self.invert = W.ToggleButton(value=False, description="invert")
         maps = [*(["attention"] if attention else []), *(["similar"] if similarity else [])]
-        self.overlay = W.ToggleButtons(options=["no overlay", *maps])
+        self.overlay = W.ToggleButtons(options=["plain", *maps])
         for control in (self.channel, self.stretch, self.range, self.invert, self.overlay):
             control.observe(lambda _: self.paint(), "value")
         self.tiles.on_msg(lambda _, event, __: self.handle(event))
