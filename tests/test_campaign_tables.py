@@ -9,7 +9,7 @@ import pytest
 import tables
 
 from galaxy_sommelier.catalog.campaigns import CANDELS, DECALS5, DECALS12, DESI, HUBBLE
-from galaxy_sommelier.catalog.gz2 import read_hart16, read_kaggle, read_table
+from galaxy_sommelier.catalog.gz2 import read_hart16, read_kaggle
 from galaxy_sommelier.catalog.later_campaigns import (
     desi_pieces,
     read_candels,
@@ -18,7 +18,7 @@ from galaxy_sommelier.catalog.later_campaigns import (
     read_hubble,
 )
 from galaxy_sommelier.catalog.schema import GZ2, Schema
-from galaxy_sommelier.catalog.table import fractions_of, integrity, votes_of
+from galaxy_sommelier.catalog.table import fractions_of, integrity, read_table, votes_of
 from galaxy_sommelier.core import tables as tabular
 from galaxy_sommelier.core.files import BadInput
 
@@ -140,7 +140,7 @@ def test_ids_and_places_that_were_spoilt(csv, name, tmp_path):
     spoilt.to_csv(path, index=False)
     assert f"{id_column} '5.87723E+17' is no" in refuse(read, path)
     pd.concat([published, published[:2]]).to_csv(path, index=False)
-    assert "stands there more than once (2 such rows)" in refuse(read, path)
+    assert "is duplicated (2 such rows)" in refuse(read, path)
     if ra:
         for place, wrong in (
             (ra, "361.5"),
@@ -158,7 +158,7 @@ def test_files_that_are_cut_off_or_lack_something(csv, name, tmp_path):
     (tmp_path / "cut.csv.gz").write_bytes(packed[: len(packed) * 2 // 3])
     assert "ends too early" in refuse(read, tmp_path / "cut.csv.gz")
     (tmp_path / "cut.csv").write_bytes(published[: published.rindex(b",")])  # in the middle of the last row
-    assert "is no CSV table" in refuse(read, tmp_path / "cut.csv")
+    assert "is not a CSV table" in refuse(read, tmp_path / "cut.csv")
     (tmp_path / "head.csv").write_bytes(published.split(b"\n")[0] + b"\n")
     if name != "desi":
         assert "no rows" in refuse(read, tmp_path / "head.csv")
