@@ -84,11 +84,11 @@ def test_willett_votes(stripe82, stripe82_root):
 def test_integrity_of_stripe82(stripe82):
     share = integrity(stripe82).set_index("relation").share
     assert share["every volunteer answered the first question"] == 1
-    assert share["bar was put to those who said disk-edge-on_no"] == pytest.approx(0.992, abs=5e-4)
-    assert share["how-rounded was put to those who said smooth-or-featured_smooth"] == pytest.approx(
+    assert share["bar was asked after disk-edge-on_no"] == pytest.approx(0.992, abs=5e-4)
+    assert share["how-rounded was asked after smooth-or-featured_smooth"] == pytest.approx(
         0.964, abs=5e-4
     )
-    assert share["odd-feature was put to those who said something-odd_yes"] == pytest.approx(0.990, abs=5e-4)
+    assert share["odd-feature was asked after something-odd_yes"] == pytest.approx(0.990, abs=5e-4)
     assert share["fractions are votes over their total"] == pytest.approx(0.53, abs=0.01)
     assert share["fractions of smooth-or-featured sum to 1"] == 1
     assert share["debiased fractions of smooth-or-featured sum to 1"] == pytest.approx(0.55, abs=0.01)
@@ -98,7 +98,7 @@ def test_integrity_of_stripe82(stripe82):
     "spoil, complaint",
     [
         (lambda t: t.drop(columns="Class9.2"), "column.* missing, first 'Class9.2'"),
-        (lambda t: pd.concat([t, t.head(1)]), "GalaxyID 100008 stands there more than once"),
+        (lambda t: pd.concat([t, t.head(1)]), "GalaxyID 100008 is duplicated"),
         (lambda t: t.assign(**{"Class1.1": t["Class1.1"] + 0.7}), "lie outside 0 to 1"),
         (lambda t: t.assign(**{"Class3.1": 0.9 * t["Class3.1"]}), "the answers of bar sum to"),
         (lambda t: t.assign(GalaxyID=t.GalaxyID + 0.5), "is no integer"),

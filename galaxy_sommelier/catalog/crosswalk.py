@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MERGED', 'SCALES', 'LOWER', 'BENCHMARK', 'CORE', 'PREDECESSOR', 'LISTS', 'find', 'route', 'parts', 'scale_of',
-           'Measure', 'grade_of', 'shares', 'index_of', 'crosswalk', 'answers_to', 'chosen', 'measured', 'comparable',
-           'same_answers']
+           'Measure', 'grade_of', 'shared_answers', 'index_of', 'crosswalk', 'answers_to', 'chosen', 'measured',
+           'comparable', 'same_answers']
 
 # %% ../../nbs/01_catalog/03_crosswalk.ipynb #ed0220af
 from collections.abc import Iterable
@@ -90,7 +90,7 @@ def grade_of(a: Schema, b: Schema, question: str, how: str) -> str:
     return "B" if lower or route(a, question) != route(b, question) else "A"
 
 # %% ../../nbs/01_catalog/03_crosswalk.ipynb #4eea21f0
-def shares(a: Schema, b: Schema, question: str) -> list[Measure]:
+def shared_answers(a: Schema, b: Schema, question: str) -> list[Measure]:
     """Return the shared answers to a question; none unless one campaign's answers contain the other's."""
     asked = [find(schema, question) for schema in (a, b)]
     merge = set(asked[0].answers) != set(asked[1].answers)
@@ -125,7 +125,7 @@ def crosswalk(
 ) -> list[Measure]:  # in the order of `a`
     """Return all measures that two campaigns share."""
     both = [name for name in a.question_names if find(b, name)]
-    return [measure for name in both for measure in (*shares(a, b, name), *index_of(a, b, name))]
+    return [measure for name in both for measure in (*shared_answers(a, b, name), *index_of(a, b, name))]
 
 # %% ../../nbs/01_catalog/03_crosswalk.ipynb #61652b45
 def answers_to(*questions: str) -> tuple[str, ...]:
