@@ -170,7 +170,7 @@ def test_without_votes_there_is_no_floor(card, made, tmp_path):
 
 
 def test_bad_input_is_one_line(card, made, sky, tmp_path):
-    refused("there is no such folder", "card", tmp_path / "nowhere")
+    refused("no such folder", "card", tmp_path / "nowhere")
     refused("give a run folder", "card", sky)
     unfinished = shutil.copytree(made, tmp_path / "unfinished", ignore=shutil.ignore_patterns("metrics.json"))
     refused("not finished", "card", unfinished)

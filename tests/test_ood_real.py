@@ -15,7 +15,7 @@ from galaxy_sommelier.catalog.gz2 import read_kaggle
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.data.splits import read_ids
-from galaxy_sommelier.evaluation.ood import detection_table, distances, learn_known, made_strange
+from galaxy_sommelier.evaluation.ood import detection_table, distances, learn_known, altered_images
 from galaxy_sommelier.images.pixels import BadImage, resize
 from galaxy_sommelier.images.stretch import read_any
 from galaxy_sommelier.models.features import encode_batch
@@ -73,7 +73,7 @@ def pictures(kaggle_root, stripe82_root, fits_root):
 def test_scores_find_artifacts_and_other_surveys(pictures, dino_weights):
     images, broken, first = pictures
     torch.set_num_threads(1)
-    images |= made_strange(images["SDSS (Kaggle, natural)"])
+    images |= altered_images(images["SDSS (Kaggle, natural)"])
     model = build_model(dino_weights, image_size=SIDE).eval()
     features = {
         name: torch.cat([encode_batch(model, some)[:, 0] for some in each.split(50)]).numpy()
