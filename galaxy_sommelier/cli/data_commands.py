@@ -116,9 +116,9 @@ def source_names() -> tuple[str, ...]:
 
 def kind_names() -> tuple[str, ...]:
     """Kinds of vote fractions that published tables hold."""
-    from galaxy_sommelier.catalog.gz2 import KINDS
+    from galaxy_sommelier.catalog.gz2 import FRACTION_KINDS
 
-    return KINDS
+    return FRACTION_KINDS
 
 
 class PrepareCommand(click.Command):

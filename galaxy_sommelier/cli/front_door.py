@@ -150,7 +150,8 @@ def likely_answers(
         fractions = row[[f"{answer}_fraction" for answer in question.columns]].to_numpy(float)
         best = question.answers[int(np.argmax(fractions))]
         if (question.name, best) != ("something-odd", "no"):
-            lines.append(f"{question.name}: {best} {fractions.max():.2f}")
+            name = "" if question is schema.questions[0] else f"{question.name}: "
+            lines.append(f"{name}{best} {fractions.max():.2f}")
     return lines
 
 
@@ -189,7 +190,7 @@ def prediction_sheet(
         lines = [row["id_str"][-24:], f"{row['label']} {row['confidence']:.2f}"]
         captions.append("\n".join(lines + (likely_answers(row, schema)[:4] if schema else [])))
     figure = contact_sheet(
-        [images[row["id_str"]] for row in shown], captions, columns=min(6, len(shown)), size=1.9
+        [images[row["id_str"]] for row in shown], captions, columns=min(6, len(shown)), size=2.2
     )
     return figure, [name for name in table["id_str"].iloc[:n] if name not in images]
 

@@ -22,9 +22,9 @@ from ..core.provenance import new_run_folder
 def show_settings(context, option, wanted):
     """Print the settings of training with their defaults and exit, as --help does."""
     if wanted:
-        from galaxy_sommelier.training.settings import describe_settings
+        from galaxy_sommelier.training.settings import TrainSettings
 
-        click.echo(describe_settings().to_string())
+        click.echo(TrainSettings.describe().to_string())
         context.exit()
 
 
@@ -67,7 +67,7 @@ def train_command(store, stage, backbone, out, start_from, processes, config, pa
         --backbone facebook/dinov2-small --out data/runs/full -p epochs 10
     """
     from galaxy_sommelier.core.files import read_json
-    from galaxy_sommelier.training.distributed import in_company, train_apart
+    from galaxy_sommelier.training.distributed import torchrun_exit, train_apart
     from galaxy_sommelier.training.settings import load_settings
     from galaxy_sommelier.training.stages import train
 
@@ -77,7 +77,7 @@ def train_command(store, stage, backbone, out, start_from, processes, config, pa
         folder = out or new_run_folder(f"train-{settings.stage}")
         run = train_apart(store, folder, settings, start_from, processes)
     else:
-        with in_company():
+        with torchrun_exit():
             run = train(store, out=out, settings=settings, start_from=start_from)
     if os.environ.get("RANK", "0") == "0":  # only the first of several processes prints
         echo_headline(read_json(run / "metrics.json"))
