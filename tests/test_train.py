@@ -85,13 +85,13 @@ def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
 def stop_at(patch, *steps):
     """The training that follows gets SIGUSR1 at the end of each of these steps."""
 
-    class Asked(checkpoints.StopWhenAsked):
+    class Asked(checkpoints.StopOnSignal):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step in steps:
                 signal.raise_signal(signal.SIGUSR1)
             super().on_step_end(args, state, control, **kwargs)
 
-    patch.setattr(checkpoints, "StopWhenAsked", Asked)
+    patch.setattr(checkpoints, "StopOnSignal", Asked)
 
 
 @pytest.mark.parametrize(

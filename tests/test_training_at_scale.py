@@ -29,7 +29,8 @@ STILL = {
 PROGRAM = """
 import json, os, signal, sys
 import safetensors.torch, torch
-from galaxy_sommelier import checkpoints, store
+from galaxy_sommelier.data import store
+from galaxy_sommelier.training import checkpoints
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
 

@@ -31,7 +31,8 @@ def add_lora(
     maps, kind = linear_maps(model.backbone), FAMILIES[model.backbone.config.model_type]
     if not maps:
         raise BadInput(
-            f"lora: {model.config.backbone_name} is {kind}, a kind without linear maps; choose stage head or full"
+            f"lora: {model.config.backbone_name} is {kind}, a kind without linear maps; "
+            "choose stage head or full"
         )
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=maps)
     model.backbone = get_peft_model(model.backbone, config)
