@@ -71,7 +71,7 @@ def predict(
     embeddings: bool = False,  # add the backbone's features, as `embedding`
     overwrite: bool = False,  # replace an existing file
 ) -> pd.DataFrame:  # one row per galaxy; `attrs["images"]` counts the images and names the bad ones
-    """Predict the morphology of galaxies: vote fractions, label, confidence and what else the model can add."""
+    """Predict vote fractions, label and confidence of galaxies, and whatever else the model can add."""
     if out is not None:
         check_out(out, overwrite, embeddings)
     if split:

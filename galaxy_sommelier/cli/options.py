@@ -27,7 +27,7 @@ EXIT_CODES = {RunFailed: 1, Interrupted: 75}  # 75: EX_TEMPFAIL of sysexits.h
 
 
 class Verbs(click.Group):
-    """Verbs whose errors are one line: exit code 2 for bad input, 1 for a failed run, 75 for an interrupted one."""
+    """Verbs whose errors are one line; the exit code is 2 for bad input, or as in `EXIT_CODES`."""
 
     def invoke(self, ctx):
         try:
