@@ -26,8 +26,8 @@ from galaxy_sommelier.evaluation.noise_floor import (
     mixture_weights,
     noise_parts,
     question_floors,
-    vote_noise,
     skill,
+    vote_noise,
 )
 from galaxy_sommelier.images.painting import sample_truth
 from galaxy_sommelier.images.simulation import true_fractions, vote
@@ -60,7 +60,7 @@ def noise(sky):
 
 
 def expected(p, asked, mask):
-    """RMSE and MAE of the perfect predictor over all votes that these people might give, by scipy's binomial: (answers,) each."""
+    """RMSE and MAE of the perfect predictor over all possible votes, by scipy's binomial: (answers,) each."""
     rmse, mae = np.full(p.shape[1], np.nan), np.full(p.shape[1], np.nan)
     for j, use in enumerate(mask.T):
         n, share = asked[use, j], p[use, j]
@@ -188,7 +188,7 @@ def test_skill():
 
 
 def test_floors_of_real_votes(stripe82_root):
-    """19,761 galaxies of Stripe 82: the floor agrees with halves of the volunteers, drawn from the counts without any model."""
+    """19,761 galaxies of Stripe 82: the floor agrees with halves of the volunteers, drawn without any model."""
     votes = votes_of(read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz"), GZ2)
     asked = people(votes)
     true = np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0)
@@ -206,13 +206,15 @@ def test_floors_of_real_votes(stripe82_root):
         j = GZ2.index(answer)
         k, n = votes[mask[:, j], j], asked[mask[:, j], j]
         half = rng.hypergeometric(k, n - k, n // 2, (40, len(n)))
-        # two halves of a crowd differ by p(1-p)(1/a + 1/b) in the mean square, a crowd from the endless one by p(1-p)/n
+        # in the mean square two halves of a crowd differ by p(1-p)(1/a + 1/b),
+        # a crowd from the infinite one by p(1-p)/n
         apart = (half / (n // 2) - (k - half) / (n - n // 2)) ** 2 / (1 / (n // 2) + 1 / (n - n // 2)) / n
         assert rows.floor_rmse[answer] == pytest.approx(np.sqrt(apart.mean()), rel=0.01), answer
         assert rows.floor_mae[answer] < rows.floor_rmse[answer] < 0.13
 
 
-ESTIMATED = {  # answer: volunteers, RMSE; estimates for 44 classifications from this table's vote shares, good to 20 %
+# answer: volunteers, RMSE; estimates for 44 classifications from this table's vote shares, good to 20 %
+ESTIMATED = {
     "smooth-or-featured_smooth": (44, 0.063),
     "smooth-or-featured_featured-or-disk": (44, 0.058),
     "smooth-or-featured_artifact": (44, 0.035),
@@ -237,7 +239,7 @@ ESTIMATED = {  # answer: volunteers, RMSE; estimates for 44 classifications from
 
 
 def test_floors_of_stripe82_agree_with_an_independent_estimate(stripe82_root):
-    """Noise goes with one over the root of the volunteers; the two choose their galaxies differently where few were asked."""
+    """Noise scales as one over the root of the volunteers; the selections differ where few were asked."""
     votes = votes_of(read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz"), GZ2)
     asked = people(votes)
     mask = reached(

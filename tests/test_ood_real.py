@@ -1,8 +1,9 @@
-"""Real galaxies and a real backbone: how well OOD scores tell artifacts and other surveys from SDSS, as a table.
+"""Real galaxies and a real backbone: how well OOD scores separate artifacts and other surveys from SDSS.
 
     pytest tests/test_ood_real.py -s
 
-Features of DINOv2-S (saliency-fine-tuned), frozen, at 98 pixels; fitted on Kaggle galaxies (SDSS) that are in none of the sets below.
+Features of DINOv2-S (saliency-fine-tuned), frozen, at 98 pixels; fitted on Kaggle galaxies (SDSS) that are in
+none of the sets below.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from galaxy_sommelier.catalog.gz2 import read_kaggle
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.data.splits import read_ids
-from galaxy_sommelier.evaluation.ood import detection_table, distances, learn_known, altered_images
+from galaxy_sommelier.evaluation.ood import altered_images, detection_table, distances, learn_known
 from galaxy_sommelier.images.pixels import BadImage, resize
 from galaxy_sommelier.images.stretch import read_any
 from galaxy_sommelier.models.features import encode_batch

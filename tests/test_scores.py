@@ -80,7 +80,7 @@ def random_fractions(n, seed, sharpness=1.0):
 
 
 def walk_votes(fractions, volunteers, seed):
-    """Volunteers walk the tree, a galaxy and a question at a time: counts, and fractions with NaN where nobody came."""
+    """Volunteers walk the tree, galaxy by galaxy: counts, and fractions with NaN where nobody was asked."""
     rng = np.random.default_rng(seed)
     votes, shares = np.zeros(fractions.shape, dtype=int), np.full(fractions.shape, np.nan)
     for i in range(len(fractions)):
@@ -98,7 +98,7 @@ def walk_votes(fractions, volunteers, seed):
 
 @pytest.fixture(scope="module")
 def galaxies():
-    """Predicted fractions, votes, and vote fractions of 400 galaxies, with unreached questions and some unknown ones."""
+    """Predicted fractions, votes and vote fractions of 400 galaxies, some questions unreached or unknown."""
     p = random_fractions(400, 0)
     votes, true = walk_votes(p, 12, 1)
     true[np.random.default_rng(2).random(400) < 0.05, GZ2.slices["bar"]] = (
@@ -132,7 +132,7 @@ def test_per_answer_against_sklearn(galaxies):
 
 
 def awkward(seed, n=40):
-    """A random table of four columns: rounded, so that there are ties, with NaN; one column with one row, one with none."""
+    """A random table of four columns with ties and NaN; one column with one row, one with none."""
     rng = np.random.default_rng(seed)
     true = rng.random((n, 4)).round(1)
     pred = (0.5 * true + 0.5 * rng.random((n, 4))).round(1)
@@ -362,7 +362,7 @@ def test_compare_is_the_bootstrap_of_the_difference(galaxies):
 
 
 def test_a_difference_of_nothing_is_rarely_called_one():
-    """Two models with errors of the same size: the 95 % interval of the difference leaves out zero about 5 times of 100."""
+    """Two equally good models: the 95 % interval of the difference excludes zero about 5 times in 100."""
     wrong = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
@@ -498,7 +498,8 @@ def test_results_are_the_same_bytes_and_keep_long_ids(tmp_path):
     assert first == second
     assert (
         first
-        == b"ID,answer,model_answer,TRUE/FALSE\n587722981741363294,spiral,spiral,TRUE\n587741490367889543,smooth,spiral,FALSE\n"
+        == b"ID,answer,model_answer,TRUE/FALSE\n"
+        b"587722981741363294,spiral,spiral,TRUE\n587741490367889543,smooth,spiral,FALSE\n"
     )
     assert pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False).equals(table)
 
