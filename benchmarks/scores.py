@@ -1,4 +1,4 @@
-"""CPU seconds of intervals (24,000 galaxies, 37 answers, 1,000 resamples) and noise floor, beside plain loops.
+"""CPU seconds of intervals (24,000 galaxies, 37 answers, 1,000 resamples) and floor, beside plain loops.
 
 OMP_NUM_THREADS=2 python benchmarks/scores.py
 """

@@ -39,7 +39,7 @@ def whole(x, schema=GZ2):
 
 @pytest.fixture(scope="module")
 def sky():
-    """Predictions for 12,000 galaxies, truth around them with strength 15, votes of 30 to 60 people, a mask."""
+    """Predictions for 12,000 galaxies, truth around them with strength 15, votes of 30 to 60, a mask."""
     rng = np.random.default_rng(11)
     said = whole(true_fractions(sample_truth(12_000, seed=12)).astype(float).clip(0.01))
     p = whole(rng.gamma(STRENGTH * said))

@@ -188,7 +188,7 @@ def test_skill():
 
 
 def test_floors_of_real_votes(stripe82_root):
-    """19,761 galaxies of Stripe 82: the floor agrees with halves of the volunteers, drawn without any model."""
+    """19,761 galaxies of Stripe 82: the floor agrees with halves of the volunteers, without any model."""
     votes = votes_of(read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz"), GZ2)
     asked = people(votes)
     true = np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0)
