@@ -19,12 +19,21 @@ from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import BadInput, read_json
 from galaxy_sommelier.core.runs import run_experiment
 from galaxy_sommelier.data.store import Store, simulated_store
-from galaxy_sommelier.studies.vlm_client import KEY, Books, CapReached, Pace, Terms, ask, spent, words
+from galaxy_sommelier.studies.vlm_client import (
+    KEY,
+    Books,
+    CapReached,
+    RequestPace,
+    Terms,
+    ask_model,
+    request_text,
+    spent,
+)
 from galaxy_sommelier.studies.vlm_compare import kinds_table, read_all, sample, vlm_figure
 from galaxy_sommelier.studies.vlm_prompts import (
     FOUR_CLASSES,
     NOBODY,
-    Reply,
+    ReplyHandler,
     StandIn,
     chat_reply,
     random_walk,
@@ -35,7 +44,7 @@ SECRET = "sk-test-4f1c9a77d0e2b85613-for-nobody-else"
 QUICK = Terms(model="teacher", per_minute=1e6, threads=2, retries=2)
 
 
-class MoodyReply(Reply):
+class MoodyReply(ReplyHandler):
     """Notes who asks, then does what the script says."""
 
     def do_POST(self):
@@ -118,7 +127,7 @@ def put_to(server, sky, folder, n=8, tree=FOUR_CLASSES, **terms):
     """Ask about the first n galaxies; the replies and the books."""
     there = replace(QUICK, **{"base_url": server if isinstance(server, str) else server.url} | terms)
     books = Books(folder / "run" / "requests.jsonl", there)
-    return ask(tree, sky, sky.ids[:n], there, books, folder / "answers"), books
+    return ask_model(tree, sky, sky.ids[:n], there, books, folder / "answers"), books
 
 
 def refusal(server, sky, folder, **terms):
@@ -309,13 +318,13 @@ def test_an_answer_without_its_number_of_tokens_stays_at_its_worst(sky, tmp_path
         reply.send(200, reply.server.reply(asked) | {"usage": None})
 
     _, books = put_to(start(silent), sky, tmp_path, n=1, price_in=1.0, price_out=1.0, max_money=1.0)
-    worst = books.terms.money(*books.worst(words(FOUR_CLASSES)))
+    worst = books.terms.money(*books.worst(request_text(FOUR_CLASSES)))
     assert spent(books)["answers"] == 1 and spent(books)["money"] == pytest.approx(worst, abs=1e-6)
 
 
 def test_pace(monkeypatch, slept):
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    pace = Pace(per_minute=30)
+    pace = RequestPace(per_minute=30)
     assert [pace.wait() for _ in range(4)] == [0, 2, 4, 6] and slept == [2, 4, 6]
 
 
@@ -324,10 +333,10 @@ import sys
 from pathlib import Path
 from galaxy_sommelier.data.store import Store
 from galaxy_sommelier.studies.vlm_prompts import FOUR_CLASSES
-from galaxy_sommelier.studies.vlm_client import Books, Terms, ask
+from galaxy_sommelier.studies.vlm_client import Books, Terms, ask_model
 store, out = Store(sys.argv[1]), Path(sys.argv[3])
 terms = Terms(base_url=sys.argv[2], model="teacher", per_minute=1e6, threads=2)
-ask(FOUR_CLASSES, store, store.ids[:12], terms, Books(out / "run" / "requests.jsonl", terms), out / "answers")
+ask_model(FOUR_CLASSES, store, store.ids[:12], terms, Books(out / "run" / "requests.jsonl", terms), out / "answers")
 """
 
 
