@@ -27,7 +27,7 @@ from galaxy_sommelier.core.files import BadInput, alone
 from galaxy_sommelier.download import cutouts, services
 from galaxy_sommelier.download import transfer as delivery
 from galaxy_sommelier.download.cutouts import fetch_cutouts, read_manifest
-from galaxy_sommelier.download.services import LegacyCubes, LegacyPictures, SdssFields, SdssPictures
+from galaxy_sommelier.download.services import LegacyCubes, LegacyImages, SdssFields, SdssImages
 from galaxy_sommelier.images.fits import read_fits
 from galaxy_sommelier.images.pixels import encode, read_image
 
@@ -142,7 +142,7 @@ def sky(monkeypatch):
 
 
 def sdss(sky):
-    return SdssPictures(base=sky.url + PATHS["sdss"])
+    return SdssImages(base=sky.url + PATHS["sdss"])
 
 
 def galaxies(n=1, **columns):
@@ -372,7 +372,7 @@ def test_it_gives_up_on_a_server_that_always_fails(sky, tmp_path):
 
 def test_an_address_without_a_server_is_one_line(tmp_path, sky):
     with pytest.raises(BadInput, match="cannot be reached") as error:
-        fetch(galaxies(20), SdssPictures(base="http://127.0.0.1:9/getjpeg"), tmp_path)
+        fetch(galaxies(20), SdssImages(base="http://127.0.0.1:9/getjpeg"), tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -416,7 +416,7 @@ def test_without_an_sdss_id_there_is_no_field(sky, tmp_path):
 @pytest.mark.parametrize("missing", ["id_str", "ra", "dec", "petroR90_r"])
 def test_a_missing_column_is_one_line(missing, tmp_path):
     with pytest.raises(BadInput, match=f"'{missing}' is missing"):
-        fetch(galaxies().drop(columns=missing), SdssPictures(), tmp_path)
+        fetch(galaxies().drop(columns=missing), SdssImages(), tmp_path)
 
 
 def test_an_id_may_be_any_text(sky, tmp_path):
@@ -453,8 +453,8 @@ def test_a_limit_is_said_and_the_next_start_goes_on(sky, tmp_path):
 
 def test_one_folder_is_for_one_service_and_one_process(sky, tmp_path):
     fetch(galaxies(), sdss(sky), tmp_path)
-    with pytest.raises(BadInput, match="holds pictures from elsewhere"):
-        fetch(galaxies(), LegacyPictures(base=sky.url + PATHS["legacy"]), tmp_path)
+    with pytest.raises(BadInput, match="holds images from elsewhere"):
+        fetch(galaxies(), LegacyImages(base=sky.url + PATHS["legacy"]), tmp_path)
     with alone(tmp_path), pytest.raises(BadInput, match="at work in this folder"):
         fetch(galaxies(), sdss(sky), tmp_path)
 
@@ -477,8 +477,8 @@ def test_a_full_disk_stops_it(sky, tmp_path, monkeypatch):
 WORKER = """
 import sys
 from galaxy_sommelier.download.cutouts import fetch_cutouts, read_galaxies
-from galaxy_sommelier.download.services import SdssPictures
-fetch_cutouts(read_galaxies(sys.argv[1]), SdssPictures(base=sys.argv[2]), sys.argv[3], interval=0.0)
+from galaxy_sommelier.download.services import SdssImages
+fetch_cutouts(read_galaxies(sys.argv[1]), SdssImages(base=sys.argv[2]), sys.argv[3], interval=0.0)
 """
 
 
@@ -584,9 +584,9 @@ def test_the_command_line_goes_from_a_table_to_a_store(at_home, tmp_path):
     table.to_csv(tmp_path / "galaxies.csv", index=False)
     words = ["cutouts", tmp_path / "galaxies.csv", "--survey", "sdss", "--out", tmp_path / "out"]
     code, text = sommelier(*words, "--limit", 4)
-    assert code == 0 and "4 galaxies, 0 images left out" in text and "2 galaxies wait" in text
+    assert code == 0 and "4 galaxies, 0 images left out" in text and "2 galaxies are still to be fetched" in text
     code, text = sommelier(*words)
-    assert code == 0 and "6 galaxies, 0 images left out" in text and "wait" not in text
+    assert code == 0 and "6 galaxies, 0 images left out" in text and "still to be fetched" not in text
     code, text = sommelier("prepare", "table", "--root", tmp_path / "out", "--out", tmp_path / "store")
     assert code == 0 and "6 galaxies, 0 images left out" in text, text
 

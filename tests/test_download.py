@@ -281,13 +281,13 @@ def test_nobody_listens(server, tmp_path):
 
 def test_the_line_always_breaks(server, tmp_path):
     server.pages["/file"] = polite(cut=lambda visit: 10)
-    refused("broke again and again", server, tmp_path / "file")
+    refused("dropped again and again", server, tmp_path / "file")
     assert (tmp_path / "file.part").read_bytes() == DATA[:90]  # nine times ten bytes, kept for the next time
 
 
 def test_wrong_length(server, tmp_path):
     server.pages["/file"] = say(200, DATA[:1000], Content_Length=2000)  # promises more than it has
-    refused("broke again and again", server, tmp_path / "file")
+    refused("dropped again and again", server, tmp_path / "file")
     server.pages["/file"] = say(200, DATA)  # has another file than we know
     refused("300,000 bytes in place of 5", server, tmp_path / "file", bytes=5)
     server.pages["/file"] = chunked(DATA[:1000])
@@ -298,7 +298,7 @@ def test_wrong_length(server, tmp_path):
 
 def test_no_length_at_all(server, tmp_path):
     server.pages["/file"] = server.pages["/file.gz"] = say(200, gzip.compress(DATA), Content_Length=None)
-    refused("does not say where file ends", server, tmp_path / "file")
+    refused("does not state where file ends", server, tmp_path / "file")
     fetch(f"{server.url}/file.gz", tmp_path / "file.gz")  # a gzip has an end of its own
     assert gzip.decompress((tmp_path / "file.gz").read_bytes()) == DATA
 
@@ -606,7 +606,9 @@ def test_the_verb(server, tmp_path, known):
     code, text = sommelier("lesson", "--root", tmp_path)
     assert code == 2 and text.splitlines()[-1].startswith("sommelier: ") and "404" in text.splitlines()[-1]
     code, text = sommelier("gz2-image")
-    assert code == 2 and text == "sommelier: gz2-image: no such data set; did you mean 'gz2-images'?\n"
+    names = ", ".join(DATASETS)
+    hint = f"did you mean 'gz2-images'? (known: {names})"
+    assert code == 2 and text == f"sommelier: gz2-image: no such data set, {hint}\n"
 
 
 # --- archives ---
@@ -655,9 +657,9 @@ HOSTILE = {
     "link": (("images/link", stat.S_IFLNK | 0), "is a link"),
     "pipe": (("images/pipe", stat.S_IFIFO | 0), "is a device"),
     "device": (("images/device", stat.S_IFCHR | 0), "is a device"),
-    "twice": (("./images/1.jpg", b"two"), "is there twice"),
-    "file as a folder": (("images/1.jpg/2.jpg", b"two"), "is there twice"),
-    "folder as a file": (("images", b"two"), "is there twice"),
+    "twice": (("./images/1.jpg", b"two"), "is duplicated"),
+    "file as a folder": (("images/1.jpg/2.jpg", b"two"), "is duplicated"),
+    "folder as a file": (("images", b"two"), "is duplicated"),
     "bomb": (("zeros", bytes(HARMLESS + 1)), "far more than its packed size"),
 }
 

@@ -98,7 +98,7 @@ def test_every_real_file_goes_in(kaggle_root, gz2_root, stripe82_root, tmp_path)
     said = sommelier(
         "prepare", "willett", "--root", stripe82_root, "--out", tmp_path / "stripe82", "--max-bad", "1"
     )
-    assert "377 galaxies, 19384 images left out" in said
+    assert "377 galaxies, 19,384 images left out" in said
     assert Store(tmp_path / "stripe82").votes.shape == (377, 37)
     assert "7083 galaxies, 0 images left out" in sommelier(
         "prepare", "kaggle", "--root", kaggle_root, "--out", tmp_path / "kaggle"
