@@ -111,6 +111,17 @@ def test_a_notebook_imports_only_from_packages_above_and_lower_numbers():
     assert not wrong, wrong
 
 
+def test_lines_of_code_are_at_most_110_columns_wide():
+    long = [
+        f"{notebook.relative_to(ROOT)}: {line.strip()[:60]}"
+        for notebook in NOTEBOOKS
+        for cell in cells(notebook)
+        for line in cell.source.splitlines()
+        if len(line) > 110
+    ]
+    assert not long, long
+
+
 @pytest.mark.parametrize("notebook", EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_parameters_and_calls(notebook):
     from galaxy_sommelier.core.runs import parameters
