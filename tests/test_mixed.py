@@ -16,6 +16,7 @@ from commands import refused, sommelier
 from galaxy_sommelier.catalog.campaigns import DECALS5, DESI, HUBBLE, SCHEMAS
 from galaxy_sommelier.catalog.schema import GZ2, Question, Schema
 from galaxy_sommelier.core.files import BadInput, read_json
+from galaxy_sommelier.data.dataset import GalaxyDataset
 from galaxy_sommelier.data.mixture import (
     MixedStore,
     names_in,
@@ -26,7 +27,7 @@ from galaxy_sommelier.data.mixture import (
     union_schema,
     write_mixed,
 )
-from galaxy_sommelier.data.store import GalaxyDataset, Store, write_store
+from galaxy_sommelier.data.store import Store, write_store
 from galaxy_sommelier.models.model import load_model, parameter_groups
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import make_model

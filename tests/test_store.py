@@ -1,4 +1,4 @@
-"""What a store must survive: a full disk, a kill in the middle, worker processes, damage, and a hundred thousand reads."""
+"""What a store must survive: a full disk, a kill, worker processes, damage, and a hundred thousand reads."""
 
 import os
 import pickle
@@ -17,7 +17,8 @@ from galaxy_sommelier.catalog.gz2 import read_kaggle
 from galaxy_sommelier.catalog.schema import GZ2, Question, Schema
 from galaxy_sommelier.catalog.table import fractions_of, votes_of
 from galaxy_sommelier.core.files import BadInput, write_json
-from galaxy_sommelier.data.store import GalaxyDataset, Store, simulated_store, write_shard, write_store
+from galaxy_sommelier.data.dataset import GalaxyDataset
+from galaxy_sommelier.data.store import Store, simulated_store, write_shard, write_store
 from galaxy_sommelier.images.pixels import decode, encode
 from galaxy_sommelier.images.simulation import simulate
 
@@ -98,7 +99,7 @@ def test_refuses_what_does_not_fit(sky, store, tmp_path):
     table, images = sky
     for broken, what in (
         (table.drop(columns="bar_yes_fraction"), "bar_yes_fraction"),
-        (pd.concat([table, table[:1]]), "more than once"),
+        (pd.concat([table, table[:1]]), "is duplicated"),
         (table.assign(bar_yes_fraction=1.5), "1.5"),
         (table[:0], "no galaxies"),
     ):
@@ -117,7 +118,7 @@ def test_folders_that_are_no_store(store, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "store.json").write_text('{"schema": ')
-    for name, what in (("nowhere", "no such folder"), ("empty", "not a store"), ("cut", "no valid JSON")):
+    for name, what in (("nowhere", "no such folder"), ("empty", "not a store"), ("cut", "not valid JSON")):
         with pytest.raises(BadInput, match=what):
             Store(tmp_path / name)
     store.files[1].write_bytes(store.files[1].read_bytes()[:-100])
@@ -206,7 +207,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 SLOW = """
 import sys, time
 import numpy as np
-from galaxy_sommelier import store
+from galaxy_sommelier.data import store
 from galaxy_sommelier.images.simulation import simulate
 table, images = simulate(30, size=32)
 write_shard = store.write_shard
@@ -248,7 +249,7 @@ def files_of(sky, folder, count=N):
 KILLED = """
 import os, signal, sys
 import pandas as pd
-from galaxy_sommelier import store
+from galaxy_sommelier.data import store
 write_shard = store.write_shard
 def dies(path, *arguments):
     if "shard-00003" in path.name:
@@ -262,14 +263,14 @@ store.write_store(pd.read_pickle(sys.argv[1]), sys.argv[2], shard_size=10)
 def test_goes_on_after_a_kill(tmp_path, sky, monkeypatch):
     from galaxy_sommelier.data import store as module
 
-    table = files_of(sky, tmp_path / "pictures")
+    table = files_of(sky, tmp_path / "images")
     table.to_pickle(tmp_path / "table.pickle")
     run = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "table.pickle"), str(tmp_path / "store")],
         capture_output=True,
     )
     assert run.returncode == -signal.SIGKILL and not (tmp_path / "store").exists(), run.stderr
-    os.utime(table.path[12], ns=(1, 1))  # a picture that has changed since: its shard is made anew
+    os.utime(table.path[12], ns=(1, 1))  # an image that has changed since: its shard is made again
     made = []
     monkeypatch.setattr(
         module, "write_shard", lambda path, *more: made.append(path.name) or write_shard(path, *more)
@@ -279,12 +280,12 @@ def test_goes_on_after_a_kill(tmp_path, sky, monkeypatch):
     write_store(table, tmp_path / "again", shard_size=10)
     for name in os.listdir(tmp_path / "again"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "store" / name).read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "pictures", "store", "table.pickle"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "images", "store", "table.pickle"]
     assert Store(tmp_path / "store").verify().ids == table.id_str.tolist()
 
 
 def test_what_an_earlier_attempt_left_is_not_taken_for_something_else(tmp_path, sky):
-    table = files_of(sky, tmp_path / "pictures")
+    table = files_of(sky, tmp_path / "images")
     for path in table.path[:20]:
         open(path, "wb").close()
     with pytest.raises(BadInput, match="20 .* are bad"):

@@ -16,7 +16,7 @@ from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtS
 from PIL import Image, ImageDraw, ImageFont
 
 from ..core.files import BadInput
-from ..data.store import Pictures
+from ..data.store import PackedImages
 from ..images.fits import FitsImage, is_fits, read_fits
 from ..images.pixels import BadImage, decode, encode, read_bytes
 from ..images.stretch import default_recipe, levels, to_rgb
@@ -28,7 +28,7 @@ class Album:
     def __init__(
         self,
         table: pd.DataFrame,  # with id_str; path and fits where there are files
-        store: Pictures | None = None,  # the packed images, if there are any
+        store: PackedImages | None = None,  # the packed images, if there are any
         ids: list[str] = (),  # of the store, in its order
     ):
         self.table, self.store, self.places = table, store, None

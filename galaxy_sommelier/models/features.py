@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 
 from ..core.files import BadInput, atomic_path, sha256_of
 from ..core.provenance import data_root
-from ..data.store import GalaxyDataset, Store
+from ..data.dataset import GalaxyDataset
+from ..data.store import Store
 from ..images.augment import dihedral, normalise
 from .model import GalaxyModel
 

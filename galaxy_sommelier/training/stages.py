@@ -15,7 +15,8 @@ from ..catalog.classes import label
 from ..core.files import BadInput, alone, atomic_path, remove
 from ..core.provenance import new_run_folder, seed_everything
 from ..data.mixture import open_store
-from ..data.store import GalaxyDataset, Store
+from ..data.dataset import GalaxyDataset
+from ..data.store import Store
 from ..models.backbone import backbone_facts
 from ..models.model import GalaxyModel, build_model, load_model, parameter_groups
 from .checkpoints import disk_errors

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from ..data.store import GalaxyDataset, Store
+from ..data.dataset import GalaxyDataset
+from ..data.store import Store
 from ..images.augment import Augment, draws
 from ..models.losses import tree_loss
 from ..models.model import GalaxyModel
