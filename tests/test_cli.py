@@ -185,7 +185,7 @@ def test_missing_folders(run, store, tmp_path):
     "text, change",
     [
         ("Class7.2", lambda t: t.drop(columns="Class7.2")),
-        ("more than once", lambda t: pd.concat([t, t.iloc[:1]])),
+        ("is duplicated", lambda t: pd.concat([t, t.iloc[:1]])),
         ("outside", lambda t: t.assign(**{"Class1.1": 1.5})),
         ("sum to", lambda t: t.assign(**{"Class6.1": t["Class6.1"] * 0.5 + 0.1, "Class6.2": 0.1})),
         ("no integer", lambda t: t.assign(GalaxyID=["1.2e5", *t.GalaxyID[1:]])),

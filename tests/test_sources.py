@@ -100,6 +100,6 @@ def test_every_real_file_goes_in(kaggle_root, gz2_root, stripe82_root, tmp_path)
     )
     assert "377 galaxies, 19,384 images left out" in said
     assert Store(tmp_path / "stripe82").votes.shape == (377, 37)
-    assert "7083 galaxies, 0 images left out" in sommelier(
+    assert "7,083 galaxies, 0 images left out" in sommelier(
         "prepare", "kaggle", "--root", kaggle_root, "--out", tmp_path / "kaggle"
     )

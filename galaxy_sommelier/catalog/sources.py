@@ -91,7 +91,9 @@ HUBBLE_FILES = ("gz_hubble_main.csv.gz", "gz_hubble_main.csv")
 CANDELS_FILES = ("gz_candels_table_2_main_release.csv",)
 
 SOURCES = {
-    "kaggle": Source("Galaxy Zoo - The Galaxy Challenge", read_kaggle, KAGGLE_FILES, ("images_training_rev1",)),
+    "kaggle": Source(
+        "Galaxy Zoo - The Galaxy Challenge", read_kaggle, KAGGLE_FILES, ("images_training_rev1",)
+    ),
     "gz2": Source(
         "Galaxy Zoo 2, table of Hart et al. (2016)",
         _gz2,
@@ -100,7 +102,11 @@ SOURCES = {
         FRACTION_KINDS,
     ),
     "willett": Source(
-        "Galaxy Zoo 2, tables of Willett et al. (2013)", read_willett, WILLETT_FILES, ("images",), FRACTION_KINDS
+        "Galaxy Zoo 2, tables of Willett et al. (2013)",
+        read_willett,
+        WILLETT_FILES,
+        ("images",),
+        FRACTION_KINDS,
     ),
     "decals": Source("Galaxy Zoo DECaLS, volunteers", read_decals, DECALS_FILES),
     "desi": Source("Galaxy Zoo DESI", read_desi, DESI_FILES),
