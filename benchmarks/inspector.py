@@ -1,6 +1,6 @@
-"""The inspector with 240,000 galaxies: the first page, a query, a page turn, a label, and memory over 500 pages.
+"""The inspector with 240,000 galaxies: first page, query, page turn, label, and memory over 500 pages.
 
-What the kernel does is measured, without a browser.
+Only the kernel's work is measured, without a browser.
 
     OMP_NUM_THREADS=2 python benchmarks/inspector.py
 """
@@ -25,43 +25,41 @@ from galaxy_sommelier.inspector.scatter import project
 from galaxy_sommelier.inspector.state import Inspection, inspection_table
 from galaxy_sommelier.inspector.suggest import neighbours, show_suggestions
 
-GALAXIES, PICTURES, DIMENSIONS, TURNS = 240_000, 200, 384, 500
+GALAXIES, IMAGES, DIMENSIONS, TURNS = 240_000, 200, 384, 500
 
 
 class Packed:
-    """Pictures of 424 pixels as a store hands them out: decoded at each call."""
+    """Images of 424 pixels as a store returns them: decoded at each call."""
 
     def __init__(self, images):
-        pictures = resize(list(images), 1.0, 424).permute(0, 2, 3, 1).numpy()
-        self.jpegs = [encode(picture) for picture in pictures]
+        larger = resize(list(images), 1.0, 424).permute(0, 2, 3, 1).numpy()
+        self.jpegs = [encode(image) for image in larger]
 
     def image(self, i):
         return decode(self.jpegs[i % len(self.jpegs)])
 
 
 def sky(folder):
-    """A store's table and a file of predictions, with intervals, of many galaxies."""
-    table, images = simulate(PICTURES, size=64, seed=1)
+    """Write a store's table and predictions with intervals for many galaxies."""
+    table, images = simulate(IMAGES, size=64, seed=1)
     rng = np.random.default_rng(0)
-    galaxies = table.iloc[rng.integers(0, PICTURES, GALAXIES)].reset_index(drop=True)
+    galaxies = table.iloc[rng.integers(0, IMAGES, GALAXIES)].reset_index(drop=True)
     galaxies["id_str"] = [f"sim-{i:06d}" for i in range(GALAXIES)]
-    said = galaxies[["id_str"]].copy()
+    predicted = galaxies[["id_str"]].copy()
     for part in GZ2.slices.values():
-        values = galaxies[GZ2.columns[part]].fillna(0.3).to_numpy(np.float32) + rng.gamma(
-            0.5, 0.2, (GALAXIES, part.stop - part.start)
-        )
-        said[GZ2.columns[part]] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
-    ends = {
-        f"{answer}_{end}": said[f"{answer}_fraction"] for answer in GZ2.answers for end in ("lower", "upper")
-    }
-    named = label(said)[["label", "confidence"]]  # as `sommelier predict` writes them
-    pd.concat([said, named, pd.DataFrame(ends)], axis=1).to_parquet(folder / "said.parquet")
+        noise = rng.gamma(0.5, 0.2, (GALAXIES, part.stop - part.start))
+        values = galaxies[GZ2.columns[part]].fillna(0.3).to_numpy(np.float32) + noise
+        predicted[GZ2.columns[part]] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
+    pairs = [(answer, end) for answer in GZ2.answers for end in ("lower", "upper")]
+    ends = {f"{answer}_{end}": predicted[f"{answer}_fraction"] for answer, end in pairs}
+    named = label(predicted)[["label", "confidence"]]  # as `sommelier predict` writes them
+    pd.concat([predicted, named, pd.DataFrame(ends)], axis=1).to_parquet(folder / "predictions.parquet")
     galaxies.to_parquet(folder / "galaxies.parquet")
     return Packed(images)
 
 
 def seconds(work, times=1):
-    """The median of some tries: by the clock, and of CPU, which other programs on the machine disturb less."""
+    """Return the median of wall time and of CPU time, which other programs on the machine disturb less."""
     took = []
     for i in range(times):
         began = time.perf_counter(), time.process_time()
@@ -75,10 +73,8 @@ def main():
     packed, rows, made = sky(folder), [], {}
 
     def read(_):
-        made["tables"] = (
-            pd.read_parquet(folder / "galaxies.parquet"),
-            pd.read_parquet(folder / "said.parquet"),
-        )
+        names = "galaxies", "predictions"
+        made["tables"] = [pd.read_parquet(folder / f"{name}.parquet") for name in names]
 
     def open_page(_):
         state = Inspection(inspection_table(*made["tables"]), folder / "labels.csv")
@@ -99,15 +95,10 @@ def main():
     ]
     rows.append(("a query", seconds(lambda i: setattr(state, "query", queries[i]), 5), 0.3))
     state.query = ""
-    rows.append(
-        (
-            "order by a column",
-            seconds(lambda i: setattr(state, "order", ("error", "confidence", "disagreement")[i]), 3),
-            0.3,
-        )
-    )
-    rows.append(("a page turn, pictures new", seconds(lambda i: state.turn(1), 20), 0.3))
-    rows.append(("a page turn, pictures seen", seconds(lambda i: state.turn(-1), 15), 0.3))
+    orders = "error", "confidence", "disagreement"
+    rows.append(("order by a column", seconds(lambda i: setattr(state, "order", orders[i]), 3), 0.3))
+    rows.append(("a page turn, new images", seconds(lambda i: state.turn(1), 20), 0.3))
+    rows.append(("a page turn, cached images", seconds(lambda i: state.turn(-1), 15), 0.3))
     rows.append(("next galaxy", seconds(lambda i: setattr(state, "cursor", state.cursor + 1), 15), 0.3))
     rows.append(("a label, on disk", seconds(lambda i: state.put(label="spiral"), 15), 0.3))
     process = psutil.Process()
@@ -118,16 +109,13 @@ def main():
             memory.append(process.memory_info().rss / 1e6)
     embeddings = np.random.default_rng(1).normal(size=(GALAXIES, DIMENSIONS)).astype(np.float32)
     lengths = np.linalg.norm(embeddings, axis=1)
-    rows.append(("looks alike", seconds(lambda i: neighbours(embeddings, i, 5, lengths), 5), 0.3))
+    rows.append(("similar galaxies", seconds(lambda i: neighbours(embeddings, i, 5, lengths), 5), 0.3))
     rows.append(("the map's two dimensions (PCA)", seconds(lambda _: project(embeddings)), None))
     state.embeddings = embeddings
-    rows.append(("a queue of 50", seconds(lambda _: show_suggestions(state, 50)), None))
-    flat = [(what, *took, bar) for what, took, bar in rows]
-    print(
-        pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "bar"])
-        .round(3)
-        .to_string(index=False, na_rep="-")
-    )
+    rows.append(("50 suggestions", seconds(lambda _: show_suggestions(state, 50)), None))
+    flat = [(what, *took, goal) for what, took, goal in rows]
+    table = pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "goal"])
+    print(table.round(3).to_string(index=False, na_rep="-"))
     turns = {
         "after 100 turns": memory[0],
         f"after {TURNS + 100} turns": memory[-1],

@@ -1,4 +1,4 @@
-"""Ten thousand pictures against ten thousand copies that were cut, resized and compressed again: time, recall and false pairs.
+"""Find 10,000 copies that were cropped, resized and compressed again: time, recall and false pairs.
 
 python benchmarks/leaks.py [N]
 """
@@ -20,19 +20,17 @@ GOAL = 120  # seconds on two cores
 
 
 def views(pixels):
-    """Four turns and their mirror images: eight pictures that are not the same to us."""
+    """Return four rotations and their mirror images, which count as eight different images."""
     return [np.rot90(side, k) for side in (pixels, pixels[:, ::-1]) for k in range(4)]
 
 
 def copied(pixels, rng):
-    """3 to 5 % cut off, 0.9 to 1.1 times the size, quality 60."""
+    """Return a copy with 3 to 5 % cut off, 0.9 to 1.1 times the size, quality 60."""
     side = round(len(pixels) * rng.uniform(0.95, 0.97))
     top, left = rng.integers(0, len(pixels) - side + 1, 2)
     size = round(len(pixels) * rng.uniform(0.9, 1.1))
-    picture = Image.fromarray(pixels[top : top + side, left : left + side]).resize(
-        (size, size), Image.Resampling.BICUBIC
-    )
-    picture.save(buffer := io.BytesIO(), "JPEG", quality=60)
+    part = Image.fromarray(pixels[top : top + side, left : left + side])
+    part.resize((size, size), Image.Resampling.BICUBIC).save(buffer := io.BytesIO(), "JPEG", quality=60)
     return buffer.getvalue()
 
 
@@ -47,15 +45,14 @@ def main(n):
     began = time.perf_counter()
     found = check_leaks(table.assign(jpeg=copies[:n]), table.assign(jpeg=ours[:n]))
     seconds, recall = time.perf_counter() - began, (found.id_a == found.id_b).sum() / n
-    a, b = (
-        found[name].str.removeprefix("sim-").astype(int) // 8 for name in ("id_a", "id_b")
-    )  # eight views of a galaxy may be alike
+    # by galaxy: its eight views may be alike
+    a, b = (found[name].str.removeprefix("sim-").astype(int) // 8 for name in ("id_a", "id_b"))
     rows = [
         ("seconds", seconds, GOAL, seconds / GOAL),
         ("recall", recall, 0.99, recall / 0.99),
         ("pairs of different galaxies", (a != b).sum(), 0, np.nan),
     ]
-    table = pd.DataFrame(rows, columns=[f"{n} x {n} pictures", "measured", "goal", "ratio"])
+    table = pd.DataFrame(rows, columns=[f"{n} x {n} images", "measured", "goal", "ratio"])
     print(table.round(3).to_string(index=False, na_rep=""))
 
 
@@ -63,5 +60,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("n", nargs="?", type=int, default=10_000, help="pictures of each (10000)")
+    parser.add_argument("n", nargs="?", type=int, default=10_000, help="images on each side (10000)")
     main(parser.parse_args().n)

@@ -1,7 +1,7 @@
-"""The inspector's map in a real JupyterLab and Chromium: pictures a second while it is moved, and how soon a lasso has worked.
+"""Frame rate and lasso time of the inspector's map in a real JupyterLab and Chromium.
 
-Times are those of the browser, from the gesture to what it shows. Without a GPU the browser draws with the processor (SwiftShader):
-that is the slowest there is, a laptop's graphics unit does better.
+Times are those of the browser, from the gesture to the display. Without a GPU the browser draws on the CPU
+(SwiftShader), which is the slowest case.
 
     python benchmarks/map.py --galaxies 240000
 """
@@ -32,17 +32,24 @@ from galaxy_sommelier.inspector.app import inspector
 packed, here = bench.sky(Path(".")), Path(".")
 rng = np.random.default_rng(0)
 middles = rng.normal(0, 3, (8, 16))
-embeddings = (middles[rng.integers(0, 8, bench.GALAXIES)] + rng.normal(size=(bench.GALAXIES, 16))).astype(np.float32)
-view = inspector(here / "galaxies.parquet", here / "said.parquet", embeddings=embeddings)
+groups = middles[rng.integers(0, 8, bench.GALAXIES)]
+embeddings = (groups + rng.normal(size=(bench.GALAXIES, 16))).astype(np.float32)
+view = inspector(here / "galaxies.parquet", here / "predictions.parquet", embeddings=embeddings)
 view
 """
-COUNT = """seconds => { window.frames_at = []; const end = performance.now() + 1000 * seconds;
-    const next = now => { window.frames_at.push(now); if (now < end) requestAnimationFrame(next); else window.counted = true; };
-    window.counted = false; requestAnimationFrame(next); }"""
+COUNT = """seconds => {
+    window.frames_at = []; window.counted = false;
+    const end = performance.now() + 1000 * seconds;
+    const next = now => {
+        window.frames_at.push(now);
+        if (now < end) requestAnimationFrame(next); else window.counted = true;
+    };
+    requestAnimationFrame(next);
+}"""
 
 
 def frames(page, seconds, gesture):
-    """Pictures a second; within how many milliseconds 95 % of them came, and the last: while something is done again and again."""
+    """Return frames per second, and the 95th percentile and maximum of the gaps (ms), during a gesture."""
     page.tab.evaluate(COUNT, seconds)
     while not page.tab.evaluate("window.counted"):
         gesture()
@@ -51,7 +58,7 @@ def frames(page, seconds, gesture):
 
 
 def measure(page, chosen):
-    """A row a gesture, and the seconds from the end of a lasso to the gallery."""
+    """Return a row per gesture, and the seconds from the end of a lasso to the gallery."""
     rows = []
     page.out(".lm-TabBar-tab", has_text="map").click()
     canvas = page.out(".widget-tab canvas").first
@@ -76,7 +83,7 @@ def measure(page, chosen):
         rows.append((what, *frames(page, chosen.seconds, gesture)))
     if chosen.shots:
         page.tab.screenshot(path=Path(chosen.shots, "map.png"))
-    page.click("show all")  # a click on a point chooses it
+    page.click("show all")  # a click on a point selects it
     page.where(f", {chosen.galaxies:,} galaxies")
     page.out("[title='Activate lasso selection'], [aria-label='Activate lasso selection']").first.click()
     corners = [(-0.4, -0.4), (0.4, -0.4), (0.4, 0.4), (-0.4, 0.4), (-0.4, -0.35)]
@@ -100,8 +107,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--galaxies", type=int, default=240_000, help="points (240000)")
-    parser.add_argument("--seconds", type=float, default=8, help="how long each gesture is repeated (8)")
-    parser.add_argument("--shots", help="folder for pictures of it")
+    parser.add_argument("--seconds", type=float, default=8, help="duration of each gesture, seconds (8)")
+    parser.add_argument("--shots", help="folder for screenshots")
     chosen = parser.parse_args()
     cell = nbformat.v4.new_code_cell(CELL.replace("{galaxies}", str(chosen.galaxies)))
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
@@ -114,10 +121,9 @@ def main():
             browser.close()
         finally:
             lab.close()
-    table = pd.DataFrame(rows, columns=["while", "pictures/s", "95 % within ms", "longest ms"])
-    print(
-        f"{chosen.galaxies:,} points\n{table.round(1).to_string(index=False)}\nlasso to gallery: {lasso:.2f} s"
-    )
+    table = pd.DataFrame(rows, columns=["while", "frames/s", "95 % within ms", "longest ms"])
+    print(f"{chosen.galaxies:,} points\n{table.round(1).to_string(index=False)}")
+    print(f"lasso to gallery: {lasso:.2f} s")
 
 
 if __name__ == "__main__":

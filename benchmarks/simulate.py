@@ -1,4 +1,4 @@
-"""How fast galaxies are painted (on all cores), decoded and read (on one): one table, as ratios to a yardstick.
+"""Speed of painting galaxies (all cores), decoding and reading them (one core), as ratios to a yardstick.
 
 OMP_NUM_THREADS=1 python benchmarks/simulate.py
 """
@@ -15,16 +15,17 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from galaxy_sommelier.data.store import GalaxyDataset, Store, simulated_store
+from galaxy_sommelier.data.dataset import GalaxyDataset
+from galaxy_sommelier.data.store import Store, simulated_store
 from galaxy_sommelier.images.painting import sample_truth
 from galaxy_sommelier.images.pixels import decode, resize
 from galaxy_sommelier.images.simulation import render, simulate
 
-GOAL = 200  # galaxies a second at 128 px
+GOAL = 200  # galaxies per second at 128 px
 
 
 def paces(works, count, clock=time.process_time, repeats=7):
-    """Items a second of each piece of work, in turns; the best of some repeats, for it was disturbed least."""
+    """Return items per second of each side, in turns; the best of some repeats is the least disturbed."""
     best = np.full(len(works), np.inf)
     for _ in range(repeats):
         for i, work in enumerate(works):
@@ -47,24 +48,19 @@ def main():
     torch.set_num_threads(1)
     truth = sample_truth(160)
     images = simulate(40, size=424)[1]
-    files = [
-        simplejpeg.encode_jpeg(image, quality=90, colorsubsampling="420") for image in images
-    ]  # as image servers do
+    # encoded as image servers do
+    files = [simplejpeg.encode_jpeg(image, quality=90, colorsubsampling="420") for image in images]
     pillow, ours = paces([lambda: with_pillow(files, 224), lambda: with_ours(files, 224)], len(files))
     painted = paces([lambda: render(truth)], len(truth), clock=time.perf_counter)[0]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(simulated_store(Path(folder) / "store", n=400))
         order = np.random.default_rng(0).permutation(len(store)).tolist()
         data = GalaxyDataset(store, size=128)
+        read = paces([lambda: data.__getitems__(order)], len(order))[0]
         rows = [
             ("render galaxies at 128 px, all cores", painted, GOAL, "goal"),
             ("decode 424 px JPEG, resize to 224, one core", ours, pillow, "Pillow, bicubic"),
-            (
-                "read 128 px from a store at random, one core",
-                paces([lambda: data.__getitems__(order)], len(order))[0],
-                1000,
-                "goal",
-            ),
+            ("read 128 px from a store at random, one core", read, 1000, "goal"),
         ]
     table = pd.DataFrame(rows, columns=["what", "per second", "yardstick per second", "yardstick"])
     table.insert(3, "ratio", table["per second"] / table["yardstick per second"])

@@ -1,4 +1,7 @@
-"""Seconds until the command line answers, as a ratio to importing click: python benchmarks/start.py [--repeats N]"""
+"""Start-up time of the command line, as a ratio to importing click.
+
+python benchmarks/start.py [--repeats N]
+"""
 
 import argparse
 import statistics
@@ -18,14 +21,14 @@ COMMANDS = {
 
 
 def seconds(command: list[str]) -> float:
-    """Wall time of a command."""
+    """Return the wall seconds of a command."""
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Print the median of each command, measured in turn, so that a busy moment hits all alike."""
+    """Print the median of each command, measured in turn, so that a busy moment affects all alike."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7, help="runs of each command [default: 7]")
     repeats = parser.parse_args().repeats

@@ -1,4 +1,4 @@
-"""A million places against a million: seconds, and whether the pairs are right.
+"""Match a million positions with a million: seconds, and whether the pairs are right.
 
 OMP_NUM_THREADS=1 python benchmarks/surveys.py [N]
 """
@@ -15,7 +15,7 @@ GOAL = 60  # seconds for a million
 
 
 def sky(n, seed):
-    """Places that are even over a sixth of the sphere, as in SDSS and DECaLS."""
+    """Return positions spread evenly over a sixth of the sphere, as in SDSS and DECaLS."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         {"ra": rng.uniform(110, 260, n), "dec": np.degrees(np.arcsin(rng.uniform(-0.05, 0.85, n)))}
@@ -23,6 +23,7 @@ def sky(n, seed):
 
 
 def seen(places, name, seed):
+    """Return the positions as a survey observes them, with errors of 0.1 arcsec."""
     shift = np.random.default_rng(seed).normal(0, 0.1 / 3600, (len(places), 2))
     return places.add(shift).assign(id_str=[f"{name}-{row}" for row in places.index])
 
@@ -46,16 +47,13 @@ def main(n):
         ("ambiguous", pairs.ambiguous.sum(), np.nan),
         ("pairs on two sides", straddle, 0),
     ]
-    print(
-        pd.DataFrame(rows, columns=[f"{n} x {n} places", "measured", "goal"])
-        .round(2)
-        .to_string(index=False, na_rep="")
-    )
+    table = pd.DataFrame(rows, columns=[f"{n} x {n} positions", "measured", "goal"])
+    print(table.round(2).to_string(index=False, na_rep=""))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("n", nargs="?", type=int, default=1_000_000, help="places of each (1000000)")
+    parser.add_argument("n", nargs="?", type=int, default=1_000_000, help="positions on each side (1000000)")
     main(parser.parse_args().n)

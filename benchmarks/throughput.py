@@ -1,10 +1,12 @@
-"""How fast galaxies are looked at and learned from, as a share of what this machine's matrix unit can do: one table.
+"""Speed of prediction and training, as a share of this machine's matrix peak: one table.
 
-All contestants take turns, and so does the matrix peak; ratios are medians over the turns, for others may use the machine.
-On a CPU time is that of the processor, in one thread, so that waiting for others does not count; on a GPU it is that of the clock.
-A forward pass of a vision transformer with T tokens of D numbers in L blocks, and patches of P pixels, takes
+All contestants take turns, and so does the matrix peak; ratios are medians over the turns, since others may
+use the machine. On a CPU time is CPU time, in one thread, so that waiting for others does not count; on a GPU
+it is wall time. A forward pass of a vision transformer with T tokens of D numbers in L blocks, and patches of
+P pixels, takes
     L (24 T D^2 + 4 T^2 D) + 2 (T - 1) 3 P^2 D
-floating-point operations (two for each multiplication with its addition); training takes three times as many. One view of each galaxy.
+floating-point operations (two for each multiplication with its addition); training takes three times as
+many. Each galaxy is predicted in one view.
 
     python benchmarks/throughput.py --backbone small --images 32
 """
@@ -38,9 +40,8 @@ SIZES = {
     "small": {"hidden_size": 384, "num_attention_heads": 6},
     "base": {"hidden_size": 768, "num_attention_heads": 12},
 }
-REAL = Path(
-    os.environ.get("GALAXY_SOMMELIER_REAL") or Path(__file__).resolve().parents[2] / "shared"
-)  # as in tests/conftest.py
+# as in tests/conftest.py
+REAL = Path(os.environ.get("GALAXY_SOMMELIER_REAL") or Path(__file__).resolve().parents[2] / "shared")
 THEIRS = 32  # galaxies at once in the predecessors' loop
 PROCESSOR = BitImageProcessorPil(
     size={"shortest_edge": 256},
@@ -54,7 +55,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def backbone_config(name):
-    """The small backbone's weights where they are to be had; else random weights of that architecture."""
+    """Return the small backbone's weights where available, else random weights of that architecture."""
     folder = REAL / "weights" / "dinov2-small-saliency"
     if name == "small" and folder.is_dir():
         return folder.name, open_backbone(folder)[0]
@@ -63,21 +64,21 @@ def backbone_config(name):
 
 
 def twin(backbone, attention):
-    """The same backbone with another way to compute attention."""
+    """Return the same backbone with another implementation of attention."""
     other = Dinov2Model._from_config(backbone.config, attn_implementation=attention)
     other.load_state_dict(backbone.state_dict())
     return other.eval().to(DEVICE)
 
 
 def forward_flops(config, size):
-    """Floating-point operations for one picture of `size` pixels, forwards."""
+    """Return the floating-point operations for one image of `size` pixels, forward."""
     tokens, width = (size // config.patch_size) ** 2 + 1, config.hidden_size
     blocks = config.num_hidden_layers * (24 * tokens * width**2 + 4 * tokens**2 * width)
     return blocks + 2 * (tokens - 1) * 3 * config.patch_size**2 * width
 
 
 def seconds(work):
-    """How long something takes, to the end of what the GPU was asked for."""
+    """Return the seconds of some work, until the GPU has finished it."""
     clock = time.perf_counter if DEVICE == "cuda" else time.process_time
     began = clock()
     work()
@@ -87,13 +88,13 @@ def seconds(work):
 
 
 def matrix_peak(kind, side):
-    """A function that multiplies two matrices of `side`, and its operations."""
+    """Return a function that multiplies two matrices of `side`, and its operations."""
     a, b = (torch.randn(side, side, device=DEVICE).to(kind) for _ in range(2))
     return lambda: a @ b, 2 * side**3
 
 
 def contestants(name, files, size, batch, workers):
-    """The names and the work of all sides, each over all files, and the operations for a picture forwards."""
+    """Return the work of all sides, each over all files, and the operations for an image, forward."""
     title, backbone = backbone_config(name)
     config = GalaxyConfig(backbone_config=backbone.config.to_dict(), schema=GZ2.to_dict(), image_size=size)
     model = GalaxyModel(config)
@@ -103,15 +104,9 @@ def contestants(name, files, size, batch, workers):
     squares = torch.cat([part for _, part, _ in open_ahead(rows, size, 1.0, batch)])
     ready = normalise(squares, config.image_mean, config.image_std).to(DEVICE)
     wider = torch.cat([part for _, part, _ in open_ahead(rows, int(1.2 * size), 1.0, batch)])
-    truth = (
-        torch.cat([torch.full((len(q.answers),), 1 / len(q.answers)) for q in GZ2.questions])
-        .expand(len(files), -1)
-        .to(DEVICE)
-    )
+    truth = GZ2.normalise(torch.ones(len(files), len(GZ2.answers))).to(DEVICE)
     optimiser, augment = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True), Augment(size)
-    seen = torch.cat(
-        [model.eval().features(ready[i : i + batch]).detach() for i in range(0, len(ready), batch)]
-    )
+    seen = torch.cat([model.eval().features(part).detach() for part in ready.split(batch)])
     head_optimiser = torch.optim.AdamW(model.head.parameters(), lr=1e-6, fused=True)
     half = {"device_type": DEVICE, "dtype": torch.bfloat16}
 
@@ -156,21 +151,20 @@ def contestants(name, files, size, batch, workers):
         learn(model.head, head_optimiser, seen, truth)
 
     sides = {"predict": ours, "plain loop": theirs, "backbone alone": ceiling, "train": train, "head": head}
-    if DEVICE == "cuda":  # where opening pictures may be what takes longest
-        sides["train, pictures ready"] = steps
+    if DEVICE == "cuda":  # where opening images may take longest
+        sides["train, images ready"] = steps
     return title, sides, forward_flops(backbone.config, size)
 
 
 def measure(name, files, size, batch, workers, repeats):
-    """Seconds of each side in each turn, and the table of a backbone."""
+    """Return the matrix peak, the speed of each side, and the ratios, for one backbone."""
     title, sides, flops = contestants(name, files, size, batch, workers)
     for peak, kind in (("peak", torch.bfloat16), ("float32 peak", torch.float32)):
         sides[peak], operations = matrix_peak(kind, 4096 if DEVICE == "cpu" else 8192)
     for each in tqdm(sides.values(), f"{title}: warm up"):
         each()
-    turns = pd.DataFrame(
-        [{side: seconds(each) for side, each in sides.items()} for _ in tqdm(range(repeats), title)]
-    )
+    bar = tqdm(range(repeats), title)
+    turns = pd.DataFrame([{side: seconds(each) for side, each in sides.items()} for _ in bar])
     n, rate, rows = len(files), operations / turns["peak"], []
     for side in sides.keys() - {"head", "peak", "float32 peak"}:
         share = n * flops * (3 if side.startswith("train") else 1) / turns[side] / rate
@@ -182,12 +176,10 @@ def measure(name, files, size, batch, workers, repeats):
         "predict / backbone alone": (alone / turns["predict"], 0.9),
         "epoch of a head: encoding again / cached": ((alone + head) / head, 50),
     }
-    if "train, pictures ready" in sides:
-        ratios["train / pictures ready"] = turns["train, pictures ready"] / turns["train"], None
-    ratios = [
-        (title, what, ratio.median(), ratio.min(), ratio.max(), goal)
-        for what, (ratio, goal) in ratios.items()
-    ]
+    if "train, images ready" in sides:
+        ratios["train / images ready"] = turns["train, images ready"] / turns["train"], None
+    items = ratios.items()
+    ratios = [(title, what, r.median(), r.min(), r.max(), goal) for what, (r, goal) in items]
     return rate.median(), rows, ratios
 
 
@@ -196,40 +188,33 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", nargs="+", choices=SIZES, default=list(SIZES), help="which (both)")
-    parser.add_argument("--images", type=int, default=32, help="pictures in each turn (32)")
-    parser.add_argument("--size", type=int, default=224, help="side of the network's picture, pixels (224)")
+    parser.add_argument("--images", type=int, default=32, help="images in each turn (32)")
+    parser.add_argument("--size", type=int, default=224, help="side of the network's input, pixels (224)")
+    batch = BATCH[DEVICE]
     parser.add_argument(
-        "--batch",
-        type=int,
-        default=BATCH[DEVICE],
-        help=f"pictures at once, but for the plain loop ({BATCH[DEVICE]})",
+        "--batch", type=int, default=batch, help=f"images at once, not in the plain loop ({batch})"
     )
-    parser.add_argument("--workers", type=int, help="threads that open pictures (one a core, eight at most)")
+    parser.add_argument("--workers", type=int, help="threads that open images (one per core, eight at most)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (5)")
     chosen = parser.parse_args()
     if DEVICE == "cpu":
         torch.set_num_threads(1)
-    pictures = simulate(min(chosen.images, 64), size=424)[1]
-    encoded = [
-        simplejpeg.encode_jpeg(one, quality=90, colorsubsampling="420") for one in pictures
-    ]  # as image servers do
+    images = simulate(min(chosen.images, 64), size=424)[1]
+    # encoded as image servers do
+    encoded = [simplejpeg.encode_jpeg(one, quality=90, colorsubsampling="420") for one in images]
     files = [encoded[i % len(encoded)] for i in range(chosen.images)]
     before, measured = os.getloadavg()[0], []
     for name in chosen.backbone:
         measured.append(measure(name, files, chosen.size, chosen.batch, chosen.workers, chosen.repeats))
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else "one core"
-    print(
-        f"{device}; bfloat16 matrix peak {np.median([peak for peak, *_ in measured]) / 1e9:.0f} GFLOP/s; {chosen.size} px, "
-        f"{chosen.batch} at once; load before {before:.1f}, after {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
-    )
-    rates = pd.DataFrame(
-        sum((rows for _, rows, _ in measured), []),
-        columns=["backbone", "what", "images/s", "share of bfloat16 peak"],
-    )
-    ratios = pd.DataFrame(
-        sum((rows for *_, rows in measured), []),
-        columns=["backbone", "ratio", "median", "lowest", "highest", "goal"],
-    )
+    peak = np.median([peak for peak, *_ in measured]) / 1e9
+    load = f"load before {before:.1f}, after {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    sizes = f"{chosen.size} px, {chosen.batch} at once"
+    print(f"{device}; bfloat16 matrix peak {peak:.0f} GFLOP/s; {sizes}; {load}\n")
+    speeds, ratios = (sum((each[i] for each in measured), []) for i in (1, 2))
+    rates = pd.DataFrame(speeds, columns=["backbone", "what", "images/s", "share of bfloat16 peak"])
+    columns = ["backbone", "ratio", "median", "lowest", "highest", "goal"]
+    ratios = pd.DataFrame(ratios, columns=columns)
     for table in (rates, ratios):
         print(table.to_string(index=False, na_rep="", float_format="{:.2f}".format), end="\n\n")
 

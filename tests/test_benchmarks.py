@@ -1,4 +1,4 @@
-"""Benchmarks whose work can be made small run and print their tables; how fast anything is, is not tested."""
+"""Benchmarks whose work can be made small run and print their tables; speed itself is not tested."""
 
 import subprocess
 import sys
