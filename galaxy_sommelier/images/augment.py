@@ -18,7 +18,7 @@ def normalise(
     mean: tuple[float, ...],  # of R, G, B, for values in [0, 1]
     std: tuple[float, ...],  # the same
 ) -> torch.Tensor:  # float32 (B, 3, S, S)
-    "Pixels as a backbone expects them."
+    """Return pixels as a backbone expects them."""
     mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) for v in (mean, std))
     return (batch.float() / 255 - mean) / std
 
@@ -27,7 +27,7 @@ def centre(
     batch: torch.Tensor,  # (B, 3, S', S')
     size: int,  # pixels to keep, at most S'
 ) -> torch.Tensor:  # (B, 3, size, size)
-    "The central square of each image."
+    """Return the central square of each image."""
     top, left = ((side - size) // 2 for side in batch.shape[-2:])
     return batch[..., top : top + size, left : left + size]
 
@@ -37,7 +37,7 @@ def draws(
     step: int,  # of the training, from 0
     seed: int = 42,
 ) -> torch.Tensor:  # (B, 6) in [-1, 1)
-    "The random numbers behind the views of some galaxies in a step."
+    """Return the random numbers behind the views of some galaxies in a step."""
     generator, rows = torch.Generator(), []
     for galaxy in galaxies:
         generator.manual_seed((seed * 100_003 + step) * 1_000_003 + int(galaxy))
@@ -51,19 +51,18 @@ def affine_maps(
     zoom: float = 0.0,  # sizes vary by a factor of exp(+-zoom)
     shift: float = 0.0,  # centres vary by this share of the output's side
 ) -> torch.Tensor:  # (B, 2, 3), from places in the output to places in the input
-    "Random turns, mirrorings, zooms and shifts."
+    """Return affine maps of random rotations, mirrorings, zooms and shifts."""
     angle, mirror = math.pi * chance[:, 0], torch.where(chance[:, 1] < 0, -1.0, 1.0)
     reach = scale * torch.exp(zoom * chance[:, 2])
     cos, sin = reach * angle.cos(), reach * angle.sin()
-    turn = torch.stack(
-        [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], 1
-    )  # (B, 2, 2)
+    rows = [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)]
+    turn = torch.stack(rows, 1)  # (B, 2, 2)
     return torch.cat([turn, 2 * scale * shift * chance[:, 4:, None]], -1)
 
 # %% ../../nbs/02_images/07_augment.ipynb #b1b4a579
 @dataclass
 class Augment:
-    "Random views of galaxies, sharp and normalised."
+    """Random views of galaxies, resampled once and normalised."""
 
     size: int  # pixels of the views; without zoom a pixel is as large on the sky as one of the input
     crop_zoom: float = 0.15  # sizes vary by a factor of exp(+-crop_zoom)
@@ -71,13 +70,16 @@ class Augment:
     brightness: float = 0.1  # brightness varies by this share
 
     def __call__(
-        self, batch, chance, mean, std
-    ):  # (B, 3, S', S') uint8, (B, 6) from `draws` -> (B, 3, size, size) float, normalised
+        self,
+        batch: torch.Tensor,  # uint8 (B, 3, S', S')
+        chance: torch.Tensor,  # (B, 6) from `draws`
+        mean: tuple[float, ...],  # of R, G, B, as for `normalise`
+        std: tuple[float, ...],
+    ) -> torch.Tensor:  # float32 (B, 3, size, size), normalised
         maps = affine_maps(chance, self.size / batch.shape[-1], self.crop_zoom, self.shift).to(batch.device)
         grid = F.affine_grid(maps, (len(batch), 3, self.size, self.size), align_corners=False)
-        views = F.grid_sample(
-            batch.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False
-        )
+        sampling = {"mode": "bicubic", "padding_mode": "reflection", "align_corners": False}
+        views = F.grid_sample(batch.float(), grid, **sampling)
         factor = (1 + self.brightness * chance[:, 3]).view(-1, 1, 1, 1)
         return normalise((views * factor.to(batch.device)).clamp(0, 255), mean, std)
 
@@ -85,6 +87,6 @@ class Augment:
 def dihedral(
     batch: torch.Tensor,  # (B, 3, S, S)
 ) -> list[torch.Tensor]:  # eight of the same shape, the first unchanged
-    "The eight symmetries of a square."
+    """Return the eight symmetries of each image."""
     turned = [torch.rot90(batch, quarters, (-2, -1)) for quarters in range(4)]
     return turned + [view.flip(-1) for view in turned]
