@@ -5,7 +5,7 @@ import pytest
 
 from galaxy_sommelier.core.config import read_config
 from galaxy_sommelier.core.files import BadInput
-from galaxy_sommelier.core.runs import execute, find_experiment, merge, shipped, run_experiment
+from galaxy_sommelier.core.runs import execute, find_experiment, merge, run_experiment, shipped
 from galaxy_sommelier.training.stages import FIT
 
 SMALL = {

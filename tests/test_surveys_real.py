@@ -1,6 +1,6 @@
-"""A head that learns from Kaggle galaxies (SDSS), tested on other real sets as far as their labels go, with n and intervals.
+"""A head trained on Kaggle galaxies (SDSS), tested on other real sets as far as their labels allow.
 
-pytest tests/test_surveys_real.py -s
+Each score is given with n and an interval: pytest tests/test_surveys_real.py -s
 """
 
 import numpy as np
@@ -27,13 +27,13 @@ BASIC = GZ2.answers[:3]  # smooth, featured or disk, artifact
 
 @pytest.fixture(scope="module")
 def head(kaggle_root, stripe82_root, dino_weights):
-    """Scores on Kaggle and Stripe 82, and a function that predicts the fractions of pictures."""
+    """Scores on Kaggle and Stripe 82, and a function that predicts the fractions of images."""
     torch.set_num_threads(1)
     network = build_model(dino_weights, image_size=SIDE).eval()
 
     def features(paths, crop):
-        pictures = resize([read_any(path) for path in paths], crop, SIDE)
-        return torch.cat([encode_batch(network, some)[:, 0] for some in pictures.split(50)]).numpy()
+        images = resize([read_any(path) for path in paths], crop, SIDE)
+        return torch.cat([encode_batch(network, some)[:, 0] for some in images.split(50)]).numpy()
 
     table = read_kaggle(
         kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1"
@@ -57,7 +57,7 @@ def head(kaggle_root, stripe82_root, dino_weights):
 
 
 def whole(table, values):
-    """Predictions of the first question as a table of all columns; what was not learnt is evenly spread."""
+    """Predictions of the first question as a table of all columns; unlearned answers are spread evenly."""
     even = np.concatenate(
         [np.full((len(table), len(q.answers)), 1 / len(q.answers)) for q in GZ2.questions], axis=1
     )

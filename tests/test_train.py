@@ -1,4 +1,4 @@
-"""Training crosses processes: it is killed, started again, and finds full disks and the folders of other runs."""
+"""Training across processes: kills, restarts, full disks and the folders of other runs."""
 
 import json
 import os
@@ -104,13 +104,8 @@ def test_asked_to_stop_it_goes_on_in_the_middle_of_an_epoch(sky, tmp_path, monke
     rows = pd.read_csv(undisturbed / "history.csv")
     epoch, last = int(rows.step[0]), int(rows.step.iloc[-1])
     asked, before = tmp_path / "asked", signal.getsignal(signal.SIGUSR1)
-    for step in (
-        2,
-        epoch,
-        epoch + 1,
-        last - 1,
-        last,
-    ):  # amid an epoch, at its end, after its first step, before the last and at the last
+    # amid an epoch, at its end, after its first step, before the last and at the last
+    for step in (2, epoch, epoch + 1, last - 1, last):
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(Interrupted, match=f"stopped at step {step} of"):
@@ -132,7 +127,17 @@ def test_killed_while_it_predicts_it_does_not_train_again(sky, tmp_path, monkeyp
             train(sky, tmp_path / "run", settings)
     monkeypatch.setattr("transformers.Trainer.train", lambda *args, **kwargs: pytest.fail("trained again"))
     run = train(sky, tmp_path / "run", settings)
-    assert read_json(run / "metrics.json")["split"] == "test"
+    metrics, rows = read_json(run / "metrics.json"), pd.read_csv(run / "history.csv")
+    assert metrics["split"] == "test" and not (run / "checkpoints").exists()
+    # all of these are made again from the weights
+    for lost in ("metrics.json", "predictions.parquet", "model/ood.safetensors"):
+        (run / lost).unlink()
+    again = read_json(train(sky, run, settings) / "metrics.json")
+    assert {**again, "seconds": 0} == {**metrics, "seconds": 0}
+    assert metrics["best"] == rows.loc[rows.val_kaggle_rmse.idxmin()].to_dict()
+    (run / "predictions.parquet").unlink()
+    train(sky, run, settings)
+    assert (run / "predictions.parquet").exists() and (run / "model/ood.safetensors").exists()
 
 
 def empty(path):

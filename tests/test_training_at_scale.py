@@ -1,4 +1,4 @@
-"""Training in several processes, in parts, with averaged weights, and killed at any moment: it must all come to the same."""
+"""Training in several processes, in parts, averaged, killed at any moment: the numbers must agree."""
 
 import json
 import os
@@ -29,14 +29,14 @@ STILL = {
 PROGRAM = """
 import json, os, signal, sys
 import safetensors.torch, torch
-from galaxy_sommelier.data import store
+from galaxy_sommelier.data import dataset
 from galaxy_sommelier.training import checkpoints
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
 
 seen, last = 0, int(sys.argv[4])
 
-def counted(owner, name):  # every batch, every step and every part of a checkpoint is a moment to be killed at
+def counted(owner, name):  # a moment to be killed at: batch, step, part of a checkpoint
     usual = getattr(owner, name)
 
     def count(*args, **kwargs):
@@ -48,9 +48,10 @@ def counted(owner, name):  # every batch, every step and every part of a checkpo
 
     setattr(owner, name, count)
 
-for owner, name in ((store.GalaxyDataset, "__getitems__"), (torch.optim.AdamW, "step"), (torch, "save"), (checkpoints, "flush"),
-                    (checkpoints, "write_json"), (checkpoints, "remove_checkpoint")):
+for owner, name in ((dataset.GalaxyDataset, "__getitems__"), (torch.optim.AdamW, "step"), (torch, "save")):
     counted(owner, name)
+for name in ("flush", "write_json", "remove_checkpoint"):
+    counted(checkpoints, name)
 train(sys.argv[1], sys.argv[2], make_settings(**json.loads(sys.argv[3])))
 print(seen)
 """

@@ -7,6 +7,7 @@ __all__ = ['FREE', 'check_splits', 'check_processes', 'check_same', 'open_run', 
            'has_weights', 'read_history', 'restore']
 
 # %% ../../nbs/07_training/07_run_folder.ipynb #df79d254
+import csv
 import os
 import time
 from importlib.util import find_spec
@@ -162,8 +163,12 @@ def has_weights(out: Path) -> bool:  # out: the run folder
 
 def read_history(out: Path) -> list[dict]:  # out: the run folder
     """Return the rows of `history.csv`; empty for a baseline."""
-    path = out / "history.csv"
-    return pd.read_csv(path, float_precision="round_trip").to_dict("records") if path.exists() else []
+    path, counts = out / "history.csv", ("epoch", "step")
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: (int if name in counts else float)(text) for name, text in row.items()} for row in rows]
 
 
 def restore(
