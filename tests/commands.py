@@ -1,11 +1,11 @@
-"""The command line, typed by a test in this process."""
+"""Run the command line in this process."""
 from click.testing import CliRunner
 
 from galaxy_sommelier.cli.main import main
 
 
 def sommelier(*words):
-    """Exit code and output of a command."""
+    """Return exit code and output of a command."""
     result = CliRunner().invoke(main, [str(w) for w in words])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -13,6 +13,6 @@ def sommelier(*words):
 
 
 def refused(text, *words):
-    """The command must end in exit code 2 and one line, which holds `text`."""
+    """Check that a command ends with exit code 2 and one line that contains `text`."""
     code, output = sommelier(*words)
     assert code == 2 and text in output and len(output.splitlines()) == 1, output

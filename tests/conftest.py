@@ -1,16 +1,17 @@
-"""Fixtures: a folder for what tests write, and the real galaxies and weights where they are to be had."""
+"""Fixtures: a folder for the output of tests, and real galaxies and weights where they are available."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-# $GALAXY_SOMMELIER_REAL, else a folder `shared` beside the repository: data/{kaggle,gz2,stripe82}, weights/dinov2-small-saliency
+# $GALAXY_SOMMELIER_REAL, else a folder `shared` beside the repository, with data/{kaggle,gz2,stripe82}
+# and weights/dinov2-small-saliency
 REAL = Path(os.environ.get("GALAXY_SOMMELIER_REAL") or Path(__file__).resolve().parents[2] / "shared")
 
 
 def real(name: str) -> Path:
-    """The folder `name` under REAL; without it the test is skipped, or fails where real data are required."""
+    """Return the folder `name` under REAL; without it skip the test, or fail where real data are required."""
     folder = REAL / name
     if not folder.is_dir():
         complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
@@ -20,7 +21,7 @@ def real(name: str) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def data_folder(tmp_path_factory):
-    """Runs, stores and caches of the tests go to a temporary folder, in this process and in those it starts."""
+    """Put runs, stores and caches into a temporary folder, for this process and those that it starts."""
     os.environ["GALAXY_SOMMELIER_DATA"] = str(tmp_path_factory.mktemp("data"))
     os.environ["MPLBACKEND"] = "agg"
 
@@ -51,5 +52,5 @@ def fits_root() -> Path:
 
 @pytest.fixture(scope="session")
 def dino_weights() -> Path:
-    """A DINOv2 checkpoint in transformers format."""
+    """A DINOv2 checkpoint in Transformers format."""
     return real("weights/dinov2-small-saliency")

@@ -1,4 +1,4 @@
-"""A real JupyterLab, and a notebook in it in a real browser."""
+"""A real JupyterLab, with a notebook open in a real browser."""
 
 import json
 import os
@@ -14,17 +14,11 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"
 ]
-PATIENCE = 60_000  # milliseconds until something is taken as not coming
+PATIENCE = 60_000  # milliseconds before a wait is given up
 SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
 
 
@@ -45,14 +39,9 @@ class Lab:
         settings = {name: str(folder / place) for name, place in places.items()}
         settings |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         words = [
-            "--no-browser",
-            "--allow-root",
-            "--ip=127.0.0.1",
-            f"--port={self.port}",
-            "--port-retries=0",
-            f"--IdentityProvider.token={self.token}",
-            f"--ServerApp.root_dir={folder}",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}",
+            "--port-retries=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
         ]
         overrides = folder / ".settings" / "@jupyterlab" / "apputils-extension"
         overrides.mkdir(parents=True)
@@ -77,7 +66,7 @@ class Lab:
             return json.load(answer)
 
     def wait(self):
-        """Until it answers; a server that has ended will not."""
+        """Wait until the server answers; fail if it has ended."""
         while self.process.poll() is None:
             try:
                 return self.ask("api/status")
@@ -89,7 +78,7 @@ class Lab:
         raise AssertionError((self.folder / "jupyter.log").read_text()[-2000:])
 
     def kernels(self):
-        """The processes of its kernels."""
+        """Return the processes of its kernels."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if any("ipykernel" in word for word in child.cmdline())]
 
@@ -106,10 +95,10 @@ class Lab:
 
 
 class Page:
-    """A notebook in a tab; looks only at what cells have put out."""
+    """A notebook in a tab; only the outputs of cells are examined."""
 
     def __init__(self, browser, lab, name, ready=".gs-inspector .gs-tile"):
-        self.ready = ready  # what is there when all cells have run
+        self.ready = ready  # present when all cells have run
         self.context = browser.new_context(viewport={"width": 1440, "height": 1700})
         self.tab = self.context.new_page()
         self.tab.set_default_timeout(PATIENCE)
@@ -118,7 +107,7 @@ class Page:
         self.run_all()
 
     def run_all(self):
-        """As a person does it, once the kernel listens."""
+        """Run all cells from the menu, once the kernel is ready."""
         self.tab.get_by_text("| Idle").wait_for()
         self.tab.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
         self.tab.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()

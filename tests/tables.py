@@ -1,4 +1,4 @@
-"""Tables in the published formats at any size: made-up galaxies, judged by volunteers who follow the tree of their campaign."""
+"""Tables in the published formats at any size: simulated galaxies with votes along the tree of a campaign."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +10,12 @@ from galaxy_sommelier.catalog.gz2 import KAGGLE_COLUMNS, STEMS
 from galaxy_sommelier.catalog.later_campaigns import CANDELS_STEMS, HUBBLE_STEMS, decals_names
 from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
 
-CHUNK = 20_000  # rows that are made and written at once
+CHUNK = 20_000  # rows made and written at once
 NO_QUOTES = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")  # as the published tables
 
 
 def draw(schema, n, seed=0):
-    """Votes of each answer, (n,) int; some galaxies are clear cases, so that some questions are put to nobody."""
+    """Return votes of each answer, (n,) int; some galaxies are so clear that some questions are unreached."""
     rng, votes = np.random.default_rng(seed), {}
     for question in schema.questions:
         asked = (
@@ -29,7 +29,7 @@ def draw(schema, n, seed=0):
 
 
 def shares(votes, schema):
-    """Fractions of those who were asked, NaN where nobody was, and their number by question."""
+    """Return fractions of those who were asked, NaN where nobody was, and their number by question."""
     asked = {
         question.name: sum(votes[answer] for answer in question.columns) for question in schema.questions
     }
@@ -40,18 +40,18 @@ def shares(votes, schema):
 
 
 def place(n, seed):
-    """Right ascension and declination in degrees, six decimals."""
+    """Return right ascension and declination in degrees, six decimals."""
     rng = np.random.default_rng((seed, 1))
     return rng.uniform(0, 360, n).round(6), np.degrees(np.arcsin(rng.uniform(-0.2, 0.9, n))).round(6)
 
 
 def zero_filled(fraction):
-    """As in the tables of Galaxy Zoo 2 and Hubble: three decimals, 0 where nobody was asked."""
+    """Round as the tables of Galaxy Zoo 2 and Hubble do: three decimals, 0 where nobody was asked."""
     return np.nan_to_num(fraction).round(3)
 
 
 def single(values):
-    """Through single precision: 0.81 is written 0.8100000023841858, which gives the file the size of the published one, 364 MB."""
+    """Round to float32: 0.81 becomes 0.8100000023841858, as in the published file of 364 MB."""
     return values.astype("float32").astype(float)
 
 
@@ -84,7 +84,7 @@ def hart16_rows(start, n, seed):
 
 
 def kaggle_fractions(n, seed):
-    """Fractions (n, 37); where nobody was asked for anything odd, all count as "no", as Kaggle has it."""
+    """Return fractions (n, 37); where nobody was asked for anything odd, all count as "no", as at Kaggle."""
     fractions = shares(draw(GZ2, n, seed), GZ2)[0]
     for answer, share in (("yes", 0.0), ("no", 1.0)):
         fractions[f"something-odd_{answer}"] = np.nan_to_num(fractions[f"something-odd_{answer}"], nan=share)
@@ -100,7 +100,7 @@ def kaggle_rows(start, n, seed):
 
 
 def decals_rows(schema):
-    """`gz_decals_volunteers_1_and_2` or `_5`: counts, fractions, and debiased fractions for half of the galaxies."""
+    """`gz_decals_volunteers_1_and_2` or `_5`: counts, fractions, and for half of them debiased fractions."""
 
     def rows(start, n, seed):
         votes, (ra, dec), names = draw(schema, n, seed), place(n, seed), decals_names(schema)
@@ -129,7 +129,7 @@ def decals_rows(schema):
 
 
 def desi_rows(start, n, seed):
-    """`gz_desi_deep_learning_catalog_friendly`: predicted fractions, none where few would be asked."""
+    """`gz_desi_deep_learning_catalog_friendly`: predicted fractions, missing where few would be asked."""
     rng, (ra, dec), number = np.random.default_rng(seed), place(n, seed), start + np.arange(n)
     fractions = np.concatenate(
         [rng.dirichlet(np.full(len(q.answers), 0.4), n).astype("float32") for q in DESI.questions], axis=1
@@ -148,7 +148,10 @@ def desi_rows(start, n, seed):
 
 
 def task_rows(schema, stems, endings, first):
-    """Tables with a column for each task and answer; `endings` of fractions, weighted fractions, numbers and weights of those asked."""
+    """Tables with a column for each task and answer.
+
+    `endings` are those of fractions, weighted fractions, numbers and weights of those asked.
+    """
 
     def rows(start, n, seed):
         votes, (ra, dec) = draw(schema, n, seed), place(n, seed)
@@ -213,7 +216,7 @@ def write(path, rows, n, seed=0):
 
 
 def no_nan(table):
-    """Unknown numbers as empty cells, as CSV has them."""
+    """Write unknown numbers as empty cells."""
     for i, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):
             table = table.set_column(i, field, pa.array(table[i].to_numpy(), field.type, from_pandas=True))

@@ -1,4 +1,4 @@
-"""The rivals of DINO: checkpoints as the hub has them, one trained, and the experiment beside a hub that gives nothing away."""
+"""The rivals of DINO: checkpoints as on the hub, trained ones, and the experiment with a gated hub."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def store(tmp_path_factory):
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_checkpoint_with_a_classifier_is_a_backbone(name, tmp_path):
-    """The hub's checkpoints of these families are classifiers; all their weights but the last layer's must arrive."""
+    """The hub's checkpoints are classifiers; all their weights but the last layer's must be loaded."""
     theirs = AutoModelForImageClassification.from_config(
         AutoConfig.for_model(**open_backbone(name)[1]["backbone_config"])
     ).eval()
@@ -60,7 +60,7 @@ TRAINED = [
 
 
 @pytest.mark.parametrize("name, stage", TRAINED)
-def test_a_trained_rival_on_disk_predicts_as_it_was_scored(store, tmp_path, name, stage):
+def test_a_trained_backbone_on_disk_predicts_as_it_was_scored(store, tmp_path, name, stage):
     settings = make_settings(
         backbone=name,
         stage=stage,
@@ -79,14 +79,13 @@ def test_a_trained_rival_on_disk_predicts_as_it_was_scored(store, tmp_path, name
     assert trained.keys() == fresh.keys()
     assert any(not torch.equal(trained[key], fresh[key]) for key in trained)
     counted = [int(value) for key, value in trained.items() if key.endswith("num_batches_tracked")]
-    assert all(counted) and bool(counted) == (
-        stage == "full"
-    )  # the norms of convnets keep statistics, and these are saved
+    # the running statistics of batch norms are saved too
+    assert all(counted) and bool(counted) == (stage == "full")
     assert pd.read_parquet(run / "predictions.parquet").filter(like="_fraction").notna().all(axis=None)
 
 
-def test_a_batch_does_not_change_what_is_said_of_a_galaxy():
-    """Norms over the batch use what they remember, not their neighbours, while a frozen convnet encodes."""
+def test_a_batch_does_not_change_the_features_of_a_galaxy():
+    """While a frozen convnet encodes, its batch norms use stored statistics, not those of the batch."""
     model = build_model("tiny-resnet", image_size=32).train()
     images = torch.randint(
         0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -99,7 +98,7 @@ def test_a_batch_does_not_change_what_is_said_of_a_galaxy():
     )
 
 
-def test_the_experiment_goes_on_without_a_gated_backbone(store, tmp_path):
+def test_the_experiment_continues_without_a_gated_backbone(store, tmp_path):
     environment = {
         key: value for key, value in os.environ.items() if "OFFLINE" not in key and key != "HF_TOKEN"
     }

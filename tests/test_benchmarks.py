@@ -20,6 +20,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
         ("scaling", ["60"], "60"),
         ("surveys", ["2000"], "pairs on two sides"),
         ("leaks", ["80"], "recall"),
+        ("start", ["--repeats", "1"], "sommelier --help"),
     ],
 )
 def test_a_benchmark_prints_its_table(name, words, row):

@@ -1,4 +1,4 @@
-"""The readers on tables of every campaign, made up from the schemas; what a spreadsheet or a bad line does to them."""
+"""The readers on simulated tables of every campaign, also after a spreadsheet or damage to a line."""
 
 import gzip
 
@@ -33,20 +33,11 @@ FORMATS = {
     "hart16": (tables.hart16_rows, read_hart16, GZ2, "gz2-587722981741363200", "dr7objid", "ra"),
     "kaggle": (tables.kaggle_rows, read_kaggle, GZ2, "kaggle-100008", "GalaxyID", None),
     "decals12": (
-        tables.decals_rows(DECALS12),
-        read_decals,
-        DECALS12,
-        "decals12-J100000.00-010258.5",
-        "iauname",
-        "ra",
+        tables.decals_rows(DECALS12), read_decals, DECALS12, "decals12-J100000.00-010258.5", "iauname",
+        "ra"
     ),
     "decals5": (
-        tables.decals_rows(DECALS5),
-        read_decals,
-        DECALS5,
-        "decals5-J100000.00-010258.5",
-        "iauname",
-        "ra",
+        tables.decals_rows(DECALS5), read_decals, DECALS5, "decals5-J100000.00-010258.5", "iauname", "ra"
     ),
     "desi": (tables.desi_rows, whole_desi, DESI, "desi-300000_0", "dr8_id", "ra"),
     "hubble": (tables.hubble_rows, read_hubble, HUBBLE, "hubble-AHZ0000000", "zooniverse_id", "RA"),
@@ -62,7 +53,7 @@ def csv(tmp_path_factory):
 
 
 def refuse(read, path):
-    """The one line with which a reader refuses a file."""
+    """Return the one-line error with which a reader refuses a file."""
     with pytest.raises(BadInput) as error:
         read(path)
     line = str(error.value)
@@ -82,7 +73,7 @@ def test_a_table_of_each_format(csv, name):
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("kaggle", "desi")])
-def test_votes_and_fractions_are_those_that_were_cast(csv, name):
+def test_votes_and_fractions_are_those_of_the_volunteers(csv, name):
     _, read, schema, *_ = FORMATS[name]
     table, cast = read(csv[name]), tables.draw(schema, N)
     fractions, asked = tables.shares(cast, schema)
@@ -111,7 +102,7 @@ def test_kaggle_and_desi_are_what_was_written(csv):
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("hart16", "kaggle")])
-def test_parquet_and_gzip_give_the_same(csv, name, tmp_path):
+def test_parquet_and_gzip_give_the_same_table(csv, name, tmp_path):
     rows, read, *_ = FORMATS[name]
     for ending in ("parquet", "csv.gz"):
         pd.testing.assert_frame_equal(
@@ -120,7 +111,7 @@ def test_parquet_and_gzip_give_the_same(csv, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_what_a_spreadsheet_adds_is_harmless(csv, name, tmp_path):
+def test_additions_of_a_spreadsheet_are_harmless(csv, name, tmp_path):
     _, read, _, _, id_column, _ = FORMATS[name]
     published = pd.read_csv(csv[name], dtype=str, keep_default_na=False)
     remarks = published.assign(remark='nice, "really"')[
@@ -132,7 +123,7 @@ def test_what_a_spreadsheet_adds_is_harmless(csv, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_ids_and_places_that_were_spoilt(csv, name, tmp_path):
+def test_damaged_ids_and_positions_are_refused(csv, name, tmp_path):
     _, read, _, _, id_column, ra = FORMATS[name]
     published, path = pd.read_csv(csv[name], dtype=str, keep_default_na=False), tmp_path / "spoilt.csv"
     spoilt = published.copy()
@@ -151,7 +142,7 @@ def test_ids_and_places_that_were_spoilt(csv, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_files_that_are_cut_off_or_lack_something(csv, name, tmp_path):
+def test_truncated_and_incomplete_files_are_refused(csv, name, tmp_path):
     _, read, *_ = FORMATS[name]
     published = csv[name].read_bytes()
     packed = gzip.compress(published)
@@ -172,7 +163,7 @@ def test_files_that_are_cut_off_or_lack_something(csv, name, tmp_path):
     assert f"column {column!r}, row 7, holds text, 'many'" in refuse(read, tmp_path / "text.csv")
 
 
-def test_hart16_reads_what_it_needs_only(csv, monkeypatch):
+def test_hart16_reads_only_what_it_needs(csv, monkeypatch):
     asked, options = [], pa.csv.ConvertOptions
     monkeypatch.setattr(
         pa.csv,
@@ -185,7 +176,7 @@ def test_hart16_reads_what_it_needs_only(csv, monkeypatch):
     )
 
 
-def test_desi_is_read_piece_by_piece(tmp_path, monkeypatch):
+def test_desi_is_read_in_pieces(tmp_path, monkeypatch):
     path = tables.write(tmp_path / "desi.parquet", tables.desi_rows, 2500)
     monkeypatch.setattr(tabular, "ROWS", 1000)
     whole = list(desi_pieces(path))
@@ -222,7 +213,7 @@ def test_weighted_fractions(csv, tmp_path):
         assert (plain[f"{first}_votes"] == weighted[f"{first}_votes"]).all()
 
 
-def test_a_table_of_ones_own(csv, tmp_path):
+def test_a_custom_table(csv, tmp_path):
     path = tmp_path / "own.csv.gz"
     table = read_decals(csv["decals5"])
     table.to_csv(path, index=False)

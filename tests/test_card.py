@@ -1,4 +1,4 @@
-"""The card of a model: a real command on a small run, bad input, and its numbers against `metrics.json`."""
+"""The model card: a real command on a small run, bad input, and its numbers against `metrics.json`."""
 
 import os
 import re
@@ -22,7 +22,7 @@ SECTIONS = ["The model", "Data", "Scores", "Calibration", "Use", "Limits", "Lice
 
 
 def command(*words):
-    """Exit code, output and errors of a command, run in a process of its own."""
+    """Return exit code, output and errors of a command in a process of its own."""
     line = [sys.executable, "-c", "from galaxy_sommelier.cli.main import main; main()", *map(str, words)]
     done = subprocess.run(
         line, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -53,7 +53,7 @@ def card(made, sky):
 
 
 def rows(text, first):
-    """The rows of the table whose head begins with `first`, by the text of their first cell."""
+    """Return the rows of the table whose header begins with `first`, by the text of their first cell."""
     lines = text[text.index(f"| {first} |") :].split("\n\n")[0].splitlines()
     cells = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[2:]}
@@ -143,8 +143,8 @@ def test_limits_follow_from_the_numbers(card, made):
     assert few and all(f"{name} (" in limits for name in few)
 
 
-def test_what_is_missing_is_named(card, made, tmp_path):
-    """Without store and calibration."""
+def test_missing_parts_are_named(card, made, tmp_path):
+    """A card without store and calibration."""
     run = shutil.copytree(made, tmp_path / "run")
     (run / "model" / "calibration.json").unlink()
     assert sommelier("card", run)[0] == 0

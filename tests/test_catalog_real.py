@@ -1,4 +1,4 @@
-"""The readers on tables as they were published."""
+"""The readers on the published tables."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def stripe82(stripe82_root):
     return read_willett(stripe82_root / "zoo2Stripe82Coadd2.csv.gz", stripe82_root / "images")
 
 
-def test_kaggle_there_and_back(kaggle_root):
+def test_kaggle_round_trip(kaggle_root):
     csv = kaggle_root / "training_solutions_rev1.csv"
     table = read_kaggle(csv, kaggle_root / "images_training_rev1")
     published = pd.read_csv(csv)
@@ -76,7 +76,7 @@ def test_willett_votes(stripe82, stripe82_root):
     assert stripe82.id_str.tolist() == ("gz2-" + published.objid).tolist()
     assert np.array_equal(votes.sum(1), published.total_votes)
     assert np.array_equal(stripe82.ra, published.ra) and len(stripe82) - len(missing_images(stripe82)) == 377
-    # in this release `_fraction` repeats `_weighted_fraction`: close to the share of votes, not equal
+    # in this release `_fraction` repeats `_weighted_fraction`: close to the share of votes, not equal to it
     shares = votes[:, :3] / votes[:, :3].sum(1, keepdims=True)
     assert np.median(np.abs(shares - stripe82[GZ2.columns[:3]]).max(axis=1)) < 2e-3
 
@@ -105,7 +105,7 @@ def test_integrity_of_stripe82(stripe82):
         (lambda t: t.assign(**{"Class3.1": "many"}), "holds text"),
     ],
 )
-def test_a_spoilt_kaggle_table(kaggle_root, tmp_path, spoil, complaint):
+def test_a_damaged_kaggle_table(kaggle_root, tmp_path, spoil, complaint):
     spoil(pd.read_csv(kaggle_root / "training_solutions_rev1.csv", nrows=50)).to_csv(
         tmp_path / "spoilt.csv", index=False
     )
@@ -114,7 +114,7 @@ def test_a_spoilt_kaggle_table(kaggle_root, tmp_path, spoil, complaint):
     assert "\n" not in str(error.value) and "spoilt.csv" in str(error.value)
 
 
-def test_what_is_no_table(tmp_path):
+def test_files_that_are_not_tables(tmp_path):
     (tmp_path / "image.csv").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "ragged.csv").write_text("GalaxyID,a\n1,2\n3,4,5\n")
     for name in ("image.csv", "ragged.csv", "missing.csv"):
@@ -124,7 +124,10 @@ def test_what_is_no_table(tmp_path):
 
 
 def test_labels_of_stripe82(stripe82):
-    """The historical rule leaves the fingerprint of the second predecessor's table; whole paths give the mix of Galaxy Zoo 2."""
+    """The historical rule has the fingerprint of the second predecessor's table.
+
+    Whole paths give the class mix of Galaxy Zoo 2.
+    """
     historical = label(stripe82, "predecessor")
     share = 100 * counts(historical).loc[0.8, list(CLASSES)] / len(stripe82)
     assert share.tolist() == pytest.approx([7.3, 0.04, 7.9, 56.5], abs=0.06)

@@ -1,4 +1,4 @@
-"""The command line: the way from a download to scores, and every kind of bad input (exit code 2 and one line)."""
+"""The command line from a download to scores, and every kind of bad input (exit code 2 and one line)."""
 
 import json
 import resource
@@ -85,35 +85,22 @@ def copy_of(kaggle, root, change):
     return root
 
 
-# ---- the way through
+# from a download to scores
 
 
 def test_from_a_download_to_scores(store, run, tmp_path):
     code, output = sommelier(
-        "train",
-        store,
-        "--stage",
-        "full",
-        "--backbone",
-        "tiny",
-        "--from",
-        run,
-        "--out",
-        tmp_path / "full",
-        *SMALL,
+        "train", store, "--stage", "full", "--backbone", "tiny", "--from", run, "--out", tmp_path / "full",
+        *SMALL
     )
     assert code == 0, output
     assert {
-        "config.json",
-        "metrics.json",
-        "history.csv",
-        "environment.json",
-        "predictions.parquet",
-        "model",
-        "ids",
+        "config.json", "metrics.json", "history.csv", "environment.json", "predictions.parquet", "model",
+        "ids"
     } <= {p.name for p in (tmp_path / "full").iterdir()}
     code, output = sommelier(
-        "predict", store, "--model", tmp_path / "full", "--split", "test", "--out", tmp_path / "p.parquet", "--no-tta"
+        "predict", store, "--model", tmp_path / "full", "--split", "test",
+        "--out", tmp_path / "p.parquet", "--no-tta"
     )
     assert code == 0 and f"{len(Store(store).indices('test'))} galaxies" in output, output
     code, output = sommelier(
@@ -125,7 +112,8 @@ def test_from_a_download_to_scores(store, run, tmp_path):
 
 def test_predict_a_folder_of_images(kaggle, run, tmp_path):
     code, output = sommelier(
-        "predict", kaggle / "images_training_rev1", "--model", run, "--out", tmp_path / "p.parquet", "--no-tta"
+        "predict", kaggle / "images_training_rev1", "--model", run,
+        "--out", tmp_path / "p.parquet", "--no-tta"
     )
     assert code == 0 and "40 galaxies" in output, output
     assert pd.read_parquet(tmp_path / "p.parquet").id_str.is_unique
@@ -148,7 +136,7 @@ def test_runs_lists_them(run, monkeypatch):
     assert code == 0 and json.loads(output)["status"] == "done"
 
 
-def test_help_teaches():
+def test_every_help_has_an_example():
     for verb in main.commands:
         code, output = sommelier(verb, "--help")
         assert code == 0 and f"sommelier {verb}" in output.split("Options:")[0].split("\n", 1)[1], (
@@ -156,7 +144,7 @@ def test_help_teaches():
         )
 
 
-# ---- bad input: tables
+# bad input: tables
 
 
 def test_missing_folders(run, store, tmp_path):
@@ -164,15 +152,8 @@ def test_missing_folders(run, store, tmp_path):
         "no such folder", "prepare", "kaggle", "--root", tmp_path / "nowhere", "--out", tmp_path / "store"
     )
     refused(
-        "nowhere",
-        "train",
-        tmp_path / "nowhere",
-        "--stage",
-        "baseline",
-        "--backbone",
-        "tiny",
-        "--out",
-        tmp_path / "run",
+        "nowhere", "train", tmp_path / "nowhere", "--stage", "baseline", "--backbone", "tiny",
+        "--out", tmp_path / "run"
     )
     refused("nowhere", "predict", store, "--model", tmp_path / "nowhere", "--out", tmp_path / "p.parquet")
     refused("nowhere", "predict", tmp_path / "nowhere", "--model", run, "--out", tmp_path / "p.parquet")
@@ -198,23 +179,16 @@ def test_bad_tables(kaggle, tmp_path, text, change):
     assert not (tmp_path / "store").exists()
 
 
-def test_test_ids_that_are_unknown_or_no_integers(kaggle, tmp_path):
+def test_test_ids_that_are_unknown_or_not_integers(kaggle, tmp_path):
     for value, text in (("5", "kaggle-5"), ("1.5e4", "no integer")):
         (tmp_path / "ids.csv").write_text(f"GalaxyID\n{value}\n")
         refused(
-            text,
-            "prepare",
-            "kaggle",
-            "--root",
-            kaggle,
-            "--out",
-            tmp_path / "store",
-            "--test-ids",
-            tmp_path / "ids.csv",
+            text, "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store",
+            "--test-ids", tmp_path / "ids.csv"
         )
 
 
-# ---- bad input: images
+# bad input: images
 
 
 def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
@@ -237,7 +211,7 @@ def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-# ---- bad input: stores, models, parameters
+# bad input: stores, models, parameters
 
 
 def test_a_store_of_another_schema(run, store, tmp_path):
@@ -248,16 +222,8 @@ def test_a_store_of_another_schema(run, store, tmp_path):
     )
     refused("gz2", "evaluate", run / "predictions.parquet", tmp_path / "store")
     refused(
-        "do not fit",
-        "train",
-        tmp_path / "store",
-        "--stage",
-        "baseline",
-        "--from",
-        run,
-        "--out",
-        tmp_path / "run",
-        *SMALL,
+        "do not fit", "train", tmp_path / "store", "--stage", "baseline", "--from", run,
+        "--out", tmp_path / "run", *SMALL
     )
 
 
@@ -280,23 +246,16 @@ def test_unknown_parameters(store, tmp_path):
 
 def test_a_split_of_a_folder(kaggle, run, tmp_path):
     refused(
-        "needs a store",
-        "predict",
-        kaggle / "images_training_rev1",
-        "--model",
-        run,
-        "--split",
-        "test",
-        "--out",
-        tmp_path / "p.parquet",
+        "needs a store", "predict", kaggle / "images_training_rev1", "--model", run, "--split", "test",
+        "--out", tmp_path / "p.parquet"
     )
 
 
-# ---- bad input: a full disk
+# bad input: a full disk
 
 
 def with_limit(size, *words):
-    """The command in a process that cannot write files of more than `size` bytes."""
+    """Run a command in a process that cannot write files of more than `size` bytes."""
     return subprocess.run(
         [str(Path(sys.executable).with_name("sommelier")), *map(str, words)],
         capture_output=True,
@@ -313,21 +272,13 @@ def test_a_full_disk_while_preparing(kaggle, tmp_path):
     left = [path.name for path in tmp_path.rglob("*")]
     assert set(left) <= {".unfinished-store"}, (
         left
-    )  # the place where a next attempt goes on; nothing under a final name
+    )  # where the next attempt continues; nothing under a final name
 
 
 def test_a_full_disk_while_training(store, tmp_path):
     done = with_limit(
-        200_000,
-        "train",
-        store,
-        "--stage",
-        "baseline",
-        "--backbone",
-        "tiny",
-        "--out",
-        tmp_path / "run",
-        *SMALL,
+        200_000, "train", store, "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run",
+        *SMALL
     )
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("sommelier: "), done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Cutouts from a server on this machine that stands in for the surveys' own: as they should be, and as they are on a bad day."""
+"""Cutouts from a local server that stands in for those of the surveys, working and failing."""
 
 import bz2
 import io
@@ -36,7 +36,7 @@ PATHS = {"sdss": "/getjpeg", "sdss-fits": "/frames", "legacy": "/jpeg-cutout", "
 NOISE = np.random.default_rng(1)
 
 
-def picture(side=424):
+def jpeg_of(side=424):
     return encode(NOISE.integers(5, 30, (side, side, 3), dtype=np.uint8))
 
 
@@ -47,7 +47,7 @@ def fits_file(data, header=None):
 
 
 def field(ra, dec, shape=(300, 320)):
-    """A field of SDSS around a place, bz2-compressed."""
+    """A field of SDSS around a position, bz2-compressed."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = (
         ["RA---TAN", "DEC--TAN"],
@@ -97,7 +97,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 class Sky(ThreadingHTTPServer):
-    """Stands in for all services; `scripts` holds what is answered at a place before good pictures follow."""
+    """A stand-in for all services; `scripts` holds the replies at a position before good images follow."""
 
     daemon_threads, request_queue_size = True, 64
 
@@ -123,7 +123,7 @@ class Sky(ThreadingHTTPServer):
         return (
             fits_file(NOISE.normal(0, 1, (3, side, side)))
             if asked["path"] == "/fits-cutout"
-            else picture(side)
+            else jpeg_of(side)
         )
 
     def asked_for(self):
@@ -132,7 +132,7 @@ class Sky(ThreadingHTTPServer):
 
 @pytest.fixture
 def sky(monkeypatch):
-    """The server; clients wait for nothing between attempts, and make three."""
+    """The server; clients make three attempts without waiting."""
     monkeypatch.setattr(delivery, "RETRY", delivery.RETRY.new(total=2, backoff_factor=0, backoff_jitter=0))
     server = Sky()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -168,7 +168,7 @@ def report(out):
     return pd.read_csv(out / "report.csv", index_col="id_str")
 
 
-# what is asked
+# requests
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def report(out):
         ),
     ],
 )
-def test_a_service_is_asked_in_its_own_words(name, expected, sky, tmp_path):
+def test_the_parameters_of_a_request_are_those_of_the_service(name, expected, sky, tmp_path):
     service = services.SERVICES[name](base=sky.url + PATHS[name])
     result = fetch(galaxies(), service, tmp_path)
     assert sky.log == [{"path": PATHS[name]} | expected]
@@ -242,7 +242,7 @@ def test_a_galaxy_outside_of_its_field_is_absent(sky, tmp_path):
     )
 
 
-# what comes
+# replies
 
 BLANK = encode(np.zeros((424, 424, 3), np.uint8))
 GREY = encode(
@@ -257,9 +257,9 @@ BAD = {
     "text": ((200, "image/jpeg", b"System.OutOfMemoryException"), "failed", "no picture in a known format"),
     "page": ((200, "text/html", b"<html>please sign in</html>"), "failed", "HTML page"),
     "nothing": ((200, "image/jpeg", b""), "failed", "is empty"),
-    "another size": ((200, "image/jpeg", picture(256)), "failed", "has 256x256 pixels where 424x424"),
-    "half a file": ((200, "image/jpeg", picture()[:9000]), "failed", "damaged JPEG"),
-    "line drops": ((200, "image/jpeg", picture()[:9000], (), 90_000), "failed", "cannot be reached"),
+    "another size": ((200, "image/jpeg", jpeg_of(256)), "failed", "has 256x256 pixels where 424x424"),
+    "half a file": ((200, "image/jpeg", jpeg_of()[:9000]), "failed", "damaged JPEG"),
+    "line drops": ((200, "image/jpeg", jpeg_of()[:9000], (), 90_000), "failed", "cannot be reached"),
     "server at fault": ((500, "text/plain", b"oops"), "failed", "500"),
     "too many requests": ((429, "text/plain", b"slow down"), "failed", "429"),
     "forbidden": ((403, "text/plain", b"go away"), "failed", "403"),
@@ -267,7 +267,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("answer, status, reason", BAD.values(), ids=BAD)
-def test_what_is_no_picture_gets_no_name_but_a_reason(answer, status, reason, sky, tmp_path):
+def test_a_reply_without_an_image_is_not_kept_but_explained(answer, status, reason, sky, tmp_path):
     table = galaxies(2)
     sky.scripts["181.000000"] = [answer] * 3
     result = fetch(table, sdss(sky), tmp_path)
@@ -297,7 +297,7 @@ def test_what_is_no_picture_gets_no_name_but_a_reason(answer, status, reason, sk
     ],
 )
 @pytest.mark.filterwarnings("ignore:File may have been truncated")
-def test_a_cube_without_data_gets_no_name_but_a_reason(data, status, reason, sky, tmp_path):
+def test_a_cube_without_data_is_not_kept_but_explained(data, status, reason, sky, tmp_path):
     sky.scripts["180.000000"] = [(200, "image/fits", data)]
     fetch_none(galaxies(), LegacyCubes(base=sky.url + PATHS["legacy-fits"]), tmp_path)
     found = report(tmp_path).iloc[0]
@@ -316,7 +316,7 @@ def test_a_damaged_field_fails(data, sky, tmp_path):
     )
 
 
-# manners
+# load on the server
 
 
 @pytest.mark.parametrize(
@@ -327,16 +327,16 @@ def test_a_damaged_field_fails(data, sky, tmp_path):
         [(500, "text/plain", b"")],
     ],
 )
-def test_a_busy_server_is_asked_again(script, sky, tmp_path):
+def test_a_request_to_a_busy_server_is_repeated(script, sky, tmp_path):
     sky.scripts["180.000000"] = list(script)
     result = fetch(galaxies(), sdss(sky), tmp_path)
     assert result.path.notna().all() and len(sky.log) == len(script) + 1
 
 
-def test_there_are_four_connections_and_never_more(sky, tmp_path):
+def test_there_are_at_most_four_connections(sky, tmp_path):
     four = threading.Event()
 
-    def before(asked):  # no answer before four requests are there at the same time
+    def before(asked):  # no reply before four requests are open at the same time
         if sky.now["requests"] >= 4:
             four.set()
         assert four.wait(60)
@@ -346,13 +346,13 @@ def test_there_are_four_connections_and_never_more(sky, tmp_path):
     assert sky.peak == {"requests": 4, "connections": 4}
 
 
-def test_requests_keep_their_distance(sky, tmp_path):
+def test_requests_are_spaced(sky, tmp_path):
     start = time.monotonic()
     fetch(galaxies(9), sdss(sky), tmp_path, interval=0.05)
     assert time.monotonic() - start >= 8 * 0.05
 
 
-def test_a_silent_server_is_not_waited_for(sky, tmp_path, monkeypatch):
+def test_a_silent_server_times_out(sky, tmp_path, monkeypatch):
     monkeypatch.setattr(services, "TIMEOUT", (30, 0.2))
     end = threading.Event()
     sky.before = lambda asked: end.wait(60)
@@ -376,10 +376,10 @@ def test_an_address_without_a_server_is_one_line(tmp_path, sky):
     assert "\n" not in str(error.value)
 
 
-# what cannot be asked
+# impossible requests
 
 
-def test_galaxies_that_cannot_be_asked_for_are_counted_and_named(sky, tmp_path):
+def test_galaxies_that_cannot_be_requested_are_counted_and_named(sky, tmp_path):
     ra = [180.0, np.nan, 400.0, -1.0, 180.0, 180.0, 180.0, 180.0]
     dec = [0.0, 0.0, 0.0, 0.0, 91.0, np.nan, 0.0, 0.0]
     r90 = [9.7, 9.7, 9.7, 9.7, 9.7, 9.7, np.nan, -9999.0]
@@ -428,10 +428,10 @@ def test_an_id_may_be_any_text(sky, tmp_path):
     assert len(list((tmp_path / "images").iterdir())) == 3
 
 
-# again, and after a kill
+# repeated starts, also after a kill
 
 
-def test_what_is_there_is_not_asked_for_again_unless_the_frame_changes(sky, tmp_path):
+def test_existing_files_are_not_requested_again_unless_the_frame_changes(sky, tmp_path):
     table = galaxies(3)
     first = fetch(table, sdss(sky), tmp_path)
     pd.testing.assert_frame_equal(first, fetch(table, sdss(sky), tmp_path))
@@ -442,7 +442,7 @@ def test_what_is_there_is_not_asked_for_again_unless_the_frame_changes(sky, tmp_
     assert len(read_manifest(tmp_path)) == 3
 
 
-def test_a_limit_is_said_and_the_next_start_goes_on(sky, tmp_path):
+def test_a_limit_is_reported_and_the_next_start_continues(sky, tmp_path):
     table = galaxies(7)
     with pytest.warns(UserWarning, match="limit 5 of requests reached: 2 galaxies wait"):
         assert len(fetch(table, sdss(sky), tmp_path, limit=5)) == 5
@@ -482,7 +482,7 @@ fetch_cutouts(read_galaxies(sys.argv[1]), SdssImages(base=sys.argv[2]), sys.argv
 """
 
 
-def test_a_killed_process_leaves_whole_pictures_and_a_state_to_go_on_from(sky, tmp_path):
+def test_a_killed_process_leaves_whole_images_and_can_be_resumed(sky, tmp_path):
     table, out = galaxies(40), tmp_path / "out"
     table.to_csv(tmp_path / "galaxies.csv", index=False)
     for answered in (2, 13, 25):
@@ -490,7 +490,7 @@ def test_a_killed_process_leaves_whole_pictures_and_a_state_to_go_on_from(sky, t
 
         def before(
             asked, answered=answered, reached=reached, gone=gone
-        ):  # from then on the server holds its answers back
+        ):  # from then on the server withholds its replies
             if len(sky.log) > answered:
                 reached.set()
                 gone.wait(60)
@@ -569,7 +569,7 @@ def sommelier(*words):
 
 @pytest.fixture
 def at_home(sky, monkeypatch):
-    """The command line asks the server of the test."""
+    """Make the command line use the server of the test."""
     for name, path in PATHS.items():
         monkeypatch.setitem(
             services.SERVICES, name, lambda name=name, path=path: type(ORIGINAL[name])(base=sky.url + path)
@@ -584,14 +584,15 @@ def test_the_command_line_goes_from_a_table_to_a_store(at_home, tmp_path):
     table.to_csv(tmp_path / "galaxies.csv", index=False)
     words = ["cutouts", tmp_path / "galaxies.csv", "--survey", "sdss", "--out", tmp_path / "out"]
     code, text = sommelier(*words, "--limit", 4)
-    assert code == 0 and "4 galaxies, 0 images left out" in text and "2 galaxies are still to be fetched" in text
+    assert code == 0 and "4 galaxies, 0 images left out" in text
+    assert "2 galaxies are still to be fetched" in text
     code, text = sommelier(*words)
     assert code == 0 and "6 galaxies, 0 images left out" in text and "still to be fetched" not in text
     code, text = sommelier("prepare", "table", "--root", tmp_path / "out", "--out", tmp_path / "store")
     assert code == 0 and "6 galaxies, 0 images left out" in text, text
 
 
-def test_the_command_line_says_bad_input_in_one_line(at_home, tmp_path, monkeypatch):
+def test_the_command_line_reports_bad_input_in_one_line(at_home, tmp_path, monkeypatch):
     galaxies(4).to_parquet(tmp_path / "galaxies.parquet")
     at_home.scripts["181.000000"] = [(200, "image/jpeg", BLANK)]
     words = ["cutouts", tmp_path / "galaxies.parquet", "--out", tmp_path / "out", "--survey"]

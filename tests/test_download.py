@@ -1,4 +1,4 @@
-"""A server that misbehaves on purpose, and hostile archives: what is on disk is right, or it is absent and one line says why."""
+"""A misbehaving server and hostile archives: a file is complete, or absent with a one-line error."""
 
 import gzip
 import hashlib
@@ -20,10 +20,9 @@ from types import SimpleNamespace
 import pytest
 
 from galaxy_sommelier.core.files import BadInput, alone
-from galaxy_sommelier.download.fetch import download
 from galaxy_sommelier.download import transfer
 from galaxy_sommelier.download.datasets import DATASETS, DataFile, DataSet
-from galaxy_sommelier.download.fetch import fetch, read_manifest
+from galaxy_sommelier.download.fetch import download, fetch, read_manifest
 from galaxy_sommelier.download.unpack import HARMLESS, unpack
 
 DATA = random.Random(5).randbytes(300_000)
@@ -32,7 +31,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Rude(BaseHTTPRequestHandler):
-    """Answers with the page that a test has put under the path; a page is a function of this handler and the number of the visit."""
+    """Answers with the page of the path: a function of this handler and the number of earlier visits."""
 
     protocol_version = "HTTP/1.1"
 
@@ -57,7 +56,7 @@ class Rude(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    """A rude server: `pages` by path, `asked` remembers the headers of each request."""
+    """A misbehaving server: `pages` by path; `asked` holds the headers of each request."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Rude)
     server.pages, server.asked = {}, []
     server.visits = lambda path: [headers for asked, headers in server.asked if asked == path]
@@ -70,12 +69,12 @@ def server():
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    """Try again at once, as often as ever."""
+    """Retry at once, as many times as usual."""
     monkeypatch.setattr(transfer, "RETRY", transfer.RETRY.new(backoff_factor=0, backoff_jitter=0))
 
 
 def polite(data=DATA, tag='"v1"', cut=lambda visit: None, **more):
-    """A page that keeps to the standard, but may break off after `cut` bytes of the body."""
+    """A page that follows the standard, but may end after `cut` bytes of the body."""
 
     def page(self, visit):
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -98,12 +97,12 @@ def say(status, body=b"", **headers):
 
 
 def in_turn(*pages):
-    """One page after the other, the last one for ever."""
+    """Serve one page after the other, and repeat the last."""
     return lambda self, visit: pages[min(visit, len(pages) - 1)](self, visit)
 
 
 def refused(words, server, target, **known):
-    """`fetch` must fail with one line that holds `words`, and leave no file behind."""
+    """Check that `fetch` fails with one line that contains `words`, and leaves no file."""
     with pytest.raises(BadInput, match=words) as caught:
         fetch(f"{server.url}/file", target, **known)
     line = str(caught.value)
@@ -111,7 +110,7 @@ def refused(words, server, target, **known):
     return line
 
 
-# --- a server that misbehaves, and the file comes all the same ---
+# a misbehaving server, where the file arrives all the same
 
 
 def test_drops_at_random_bytes(server, tmp_path):
@@ -143,7 +142,7 @@ def test_500_three_times_then_200(server, tmp_path, monkeypatch):
     server.pages["/file"] = in_turn(*[say(500)] * 3, polite())
     fetch(f"{server.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == DATA and len(server.asked) == 4
-    assert len(slept) == 2 and 2 <= slept[0] <= 3 and 4 <= slept[1] <= 5  # the first time at once
+    assert len(slept) == 2 and 2 <= slept[0] <= 3 and 4 <= slept[1] <= 5  # the first retry is immediate
 
 
 def test_no_range_support_starts_over(server, tmp_path):
@@ -206,7 +205,7 @@ def test_slow_drip(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == DATA[:2000]
 
 
-def test_a_stalled_line_is_given_up_and_asked_again(server, tmp_path, monkeypatch):
+def test_a_stalled_connection_is_retried(server, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "TIMEOUT", (30, 2))
     done = threading.Event()
 
@@ -220,13 +219,13 @@ def test_a_stalled_line_is_given_up_and_asked_again(server, tmp_path, monkeypatc
     assert (tmp_path / "file").read_bytes() == DATA and len(server.asked) > 1
 
 
-def test_a_stalled_line_is_not_asked_again_by_who_was_stopped(server, tmp_path, monkeypatch):
+def test_a_stalled_connection_is_not_retried_after_a_stop(server, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "TIMEOUT", (30, 3))
     stop, done = threading.Event(), threading.Event()
 
     def stall(self, visit):
         polite(cut=lambda visit: 1000)(self, visit)
-        done.wait(1)  # by now the bytes have come, and the line is silent
+        done.wait(1)  # by now the bytes have arrived, and the connection is silent
         stop.set()
         done.wait(60)
 
@@ -252,7 +251,7 @@ def test_a_body_in_chunks_that_breaks(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == DATA
 
 
-# --- a server that misbehaves, and there is no file but one line ---
+# a misbehaving server, where one line replaces the file
 
 
 @pytest.mark.parametrize("status, times", [(404, 1), (403, 1), (500, 9), (429, 9)])
@@ -273,26 +272,26 @@ def test_redirects(server, tmp_path):
     assert "secret" not in refused("/file: the server answers 403", server, tmp_path / "again")
 
 
-def test_nobody_listens(server, tmp_path):
+def test_no_server_at_the_address(server, tmp_path):
     server.shutdown()
     server.server_close()
     refused("cannot be reached", server, tmp_path / "file")
 
 
-def test_the_line_always_breaks(server, tmp_path):
+def test_a_connection_that_always_breaks(server, tmp_path):
     server.pages["/file"] = polite(cut=lambda visit: 10)
     refused("dropped again and again", server, tmp_path / "file")
-    assert (tmp_path / "file.part").read_bytes() == DATA[:90]  # nine times ten bytes, kept for the next time
+    assert (tmp_path / "file.part").read_bytes() == DATA[:90]  # nine times ten bytes, kept for the next start
 
 
 def test_wrong_length(server, tmp_path):
-    server.pages["/file"] = say(200, DATA[:1000], Content_Length=2000)  # promises more than it has
+    server.pages["/file"] = say(200, DATA[:1000], Content_Length=2000)  # announces more than it sends
     refused("dropped again and again", server, tmp_path / "file")
-    server.pages["/file"] = say(200, DATA)  # has another file than we know
+    server.pages["/file"] = say(200, DATA)  # another file than the recorded one
     refused("300,000 bytes in place of 5", server, tmp_path / "file", bytes=5)
     server.pages["/file"] = chunked(DATA[:1000])
     refused("1,000 bytes in place of 2,000", server, tmp_path / "file", bytes=2000)
-    server.pages["/file"] = say(200, DATA, Content_Length=1000)  # says less than it sends
+    server.pages["/file"] = say(200, DATA, Content_Length=1000)  # announces less than it sends
     refused("its sha256 is", server, tmp_path / "file", sha256=SHA256)
 
 
@@ -357,7 +356,7 @@ def test_a_body_that_is_compressed_on_the_way(server, tmp_path):
     assert (tmp_path / "table.csv.gz").read_bytes() == packed
 
 
-def test_a_disk_without_room_is_told_before_a_byte_comes(server, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_a_byte_arrives(server, tmp_path, monkeypatch):
     server.pages["/file"] = polite()
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=299_999))
     with pytest.raises(BadInput, match="300 kB are needed and 300 kB are free; free some space"):
@@ -365,7 +364,7 @@ def test_a_disk_without_room_is_told_before_a_byte_comes(server, tmp_path, monke
     assert not (tmp_path / "file").exists() and (tmp_path / "file.part").stat().st_size == 0
 
 
-# --- killed ---
+# killed processes
 
 START = "import sys; from galaxy_sommelier.download.fetch import fetch; fetch(*sys.argv[1:])"
 
@@ -411,16 +410,15 @@ def test_killed_again_and_again(server, tmp_path):
     assert target.read_bytes() == data and starts == sorted(set(starts)) and len(starts) == 4
 
 
-def lesson(server, *names):
+def example(server, *names):
     """A data set of files on the server."""
-    return DataSet(
-        "lesson", "Lesson", "files", "nobody", tuple(DataFile(f"{server.url}/{name}", name) for name in names)
-    )
+    files = tuple(DataFile(f"{server.url}/{name}", name) for name in names)
+    return DataSet("example", "Example", "files", "nobody", files)
 
 
 @pytest.fixture
 def known(monkeypatch):
-    """Adds a data set to the table for the length of a test."""
+    """Add a data set to the table for the duration of a test."""
     return lambda data: monkeypatch.setitem(DATASETS, data.name, data)
 
 
@@ -430,14 +428,15 @@ from galaxy_sommelier.download import datasets
 from galaxy_sommelier.download.fetch import download
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def on_a_word():  # a signal that reaches another thread, or the main one just before it begins to wait, wakes nobody
+# a signal to another thread, or to the main one just before it begins to wait, wakes no thread
+def on_a_word():
     sys.stdin.readline()
     signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
 threading.Thread(target=on_a_word, daemon=True).start()
 files = tuple(datasets.DataFile(sys.argv[1] + name, name[1:]) for name in ("/a", "/b"))
-datasets.DATASETS["lesson"] = datasets.DataSet("lesson", "Lesson", "files", "nobody", files)
-download("lesson", sys.argv[2])
+datasets.DATASETS["example"] = datasets.DataSet("example", "Example", "files", "nobody", files)
+download("example", sys.argv[2])
 """
 
 
@@ -456,7 +455,7 @@ def test_ctrl_c_leaves_a_state_that_resumes(server, tmp_path, known, interrupted
         self.say(200, DATA[:100_000], Content_Length=len(DATA), ETag='"v1"')
         if ready.wait(300) == 0:
             stop(victims.get())
-        for n in range(100_000, len(DATA) - 1):  # a byte at a time, until nobody listens any more
+        for n in range(100_000, len(DATA) - 1):  # a byte at a time, until the client is gone
             self.wfile.write(DATA[n : n + 1])
         self.rfile.read(1)
 
@@ -471,18 +470,18 @@ def test_ctrl_c_leaves_a_state_that_resumes(server, tmp_path, known, interrupted
     process.wait(300)
     assert "KeyboardInterrupt" in process.stderr.read()
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
-    known(lesson(server, "a", "b"))
-    assert [path.read_bytes() for path in download("lesson", tmp_path)] == [DATA, DATA]
+    known(example(server, "a", "b"))
+    assert [path.read_bytes() for path in download("example", tmp_path)] == [DATA, DATA]
     assert all("Range" in server.visits(path)[-1] for path in ("/a", "/b"))
 
 
-# --- data sets ---
+# data sets
 
 
-def test_a_data_set_comes_once(server, tmp_path, known):
-    known(lesson(server, "a", "b", "c", "d", "e", "f"))
+def test_a_data_set_is_downloaded_once(server, tmp_path, known):
+    known(example(server, "a", "b", "c", "d", "e", "f"))
     server.pages |= {f"/{name}": polite(DATA[:1000] + name.encode()) for name in "abcdef"}
-    paths = download("lesson", tmp_path)
+    paths = download("example", tmp_path)
     assert [path.read_bytes()[-1:] for path in paths] == [b"a", b"b", b"c", b"d", b"e", b"f"] and len(
         server.asked
     ) == 6
@@ -494,15 +493,15 @@ def test_a_data_set_comes_once(server, tmp_path, known):
     )
     (tmp_path / "b").write_bytes(b"short")
     (tmp_path / "c").unlink()
-    assert download("lesson", tmp_path) == paths and len(server.asked) == 8
+    assert download("example", tmp_path) == paths and len(server.asked) == 8
     assert (tmp_path / "b").read_bytes()[-1:] == b"b"
 
 
 def test_one_missing_file_does_not_stop_the_others(server, tmp_path, known):
-    known(lesson(server, "a", "b", "c"))
+    known(example(server, "a", "b", "c"))
     server.pages |= {"/a": polite(), "/b": say(404), "/c": polite()}
     with pytest.raises(BadInput, match="1 of 3 files did not come .*/b: the server answers 404") as caught:
-        download("lesson", tmp_path)
+        download("example", tmp_path)
     assert (
         "\n" not in str(caught.value)
         and sorted(read_manifest(tmp_path)) == ["a", "c"]
@@ -511,7 +510,7 @@ def test_one_missing_file_does_not_stop_the_others(server, tmp_path, known):
 
 
 def test_limit_and_archives(server, tmp_path, known):
-    known(lesson(server, "table.csv.gz", "images_gz2.zip", "never"))
+    known(example(server, "table.csv.gz", "images_gz2.zip", "never"))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("images/1.jpg", DATA)
@@ -520,25 +519,27 @@ def test_limit_and_archives(server, tmp_path, known):
         "/table.csv.gz": polite(gzip.compress(DATA)),
         "/images_gz2.zip": polite(buffer.getvalue()),
     }
-    paths = download("lesson", tmp_path, limit=2)
+    paths = download("example", tmp_path, limit=2)
     assert [path.name for path in paths] == ["table.csv.gz", "images_gz2"]
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")] == ["images_gz2/images/1.jpg"]
 
 
 def test_two_downloads_do_not_share_a_folder(server, tmp_path, known):
-    known(lesson(server, "a"))
+    known(example(server, "a"))
     with alone(tmp_path), pytest.raises(BadInput, match="another process is at work"):
-        download("lesson", tmp_path)
+        download("example", tmp_path)
     assert not server.asked
 
 
-def test_room_for_all_is_asked_first(server, tmp_path, known, monkeypatch):
+def test_room_for_all_files_is_checked_first(server, tmp_path, known, monkeypatch):
     known(
-        DataSet("lesson", "Lesson", "a zip", "nobody", (DataFile(f"{server.url}/a.zip", "a.zip", about=1e9),))
+        DataSet(
+            "example", "Example", "a zip", "nobody", (DataFile(f"{server.url}/a.zip", "a.zip", about=1e9),)
+        )
     )
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1_500_000_000))
     with pytest.raises(BadInput, match="2 GB are needed and 1.5 GB are free"):
-        download("lesson", tmp_path)
+        download("example", tmp_path)
     assert not server.asked
 
 
@@ -570,15 +571,16 @@ def test_other_clients(tmp_path, monkeypatch, name, client):
     monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
 
 
-def test_it_waits_for_no_heavy_library():
-    code = "import sys, galaxy_sommelier.download.fetch; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+def test_it_imports_no_heavy_library():
+    heavy = "{'torch', 'pandas', 'matplotlib'}"
+    code = f"import sys, galaxy_sommelier.download.fetch; print({heavy} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "set()\n"
     )
 
 
-def test_the_verb(server, tmp_path, known):
+def test_the_command(server, tmp_path, known):
     from click.testing import CliRunner
 
     from galaxy_sommelier.cli.main import main
@@ -594,16 +596,16 @@ def test_the_verb(server, tmp_path, known):
         and "CC-BY-NC-SA-4.0" in text
         and "3.41 GB" in text
     )
-    known(lesson(server, "a", "b"))
+    known(example(server, "a", "b"))
     server.pages["/a"] = polite()
-    code, text = sommelier("lesson", "--list")
+    code, text = sommelier("example", "--list")
     assert code == 0 and "licence  not stated" in text and not server.asked
-    code, text = sommelier("lesson", "--root", tmp_path, "--limit", 1)
+    code, text = sommelier("example", "--root", tmp_path, "--limit", 1)
     assert (
         code == 0 and text.splitlines()[-1] == str(tmp_path / "a") and (tmp_path / "a").read_bytes() == DATA
     )
     server.pages["/b"] = say(404)
-    code, text = sommelier("lesson", "--root", tmp_path)
+    code, text = sommelier("example", "--root", tmp_path)
     assert code == 2 and text.splitlines()[-1].startswith("sommelier: ") and "404" in text.splitlines()[-1]
     code, text = sommelier("gz2-image")
     names = ", ".join(DATASETS)
@@ -611,11 +613,11 @@ def test_the_verb(server, tmp_path, known):
     assert code == 2 and text == f"sommelier: gz2-image: no such data set, {hint}\n"
 
 
-# --- archives ---
+# archives
 
 
 def a_zip(path, members):
-    """A zip of (name, content), content bytes or the Unix mode of something that is no file."""
+    """Make a zip of (name, content): bytes, or the Unix mode of something that is not a file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members:
             info = zipfile.ZipInfo(name)
@@ -626,7 +628,7 @@ def a_zip(path, members):
 
 
 def a_tar(path, members):
-    """A compressed tar of (name, content), content bytes or a type of tar member that is no file."""
+    """Make a compressed tar of (name, content): bytes, or the type of a tar member that is not a file."""
     with tarfile.open(path, "w:gz") as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
@@ -666,7 +668,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 @pytest.mark.parametrize("make", [a_zip, a_tar])
-def test_a_hostile_member_spoils_the_archive(tmp_path, make, case):
+def test_an_archive_with_a_hostile_member_is_refused(tmp_path, make, case):
     member, reason = HOSTILE[case]
     folder = tmp_path / "folder"
     folder.mkdir()

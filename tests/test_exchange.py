@@ -1,4 +1,4 @@
-"""A store in the hands of other programs."""
+"""Stores and exports opened by other programs."""
 
 import io
 
@@ -38,9 +38,9 @@ def test_pandas_opens_the_shards(store):
 
 
 @pytest.mark.parametrize("name", ["table.fits", "table.vot"])
-def test_nothing_is_lost_on_the_way_to_topcat(store, tmp_path, name):
+def test_an_export_for_topcat_is_complete(store, tmp_path, name):
     exported = Table.read(export_table(store, tmp_path / name))
-    exported.convert_bytestring_to_unicode()  # FITS holds text as bytes
+    exported.convert_bytestring_to_unicode()  # FITS stores text as bytes
     back = exported.to_pandas()
     assert back.columns.tolist() == [column.replace("-", "_") for column in store.table]
     for column in store.table:

@@ -1,4 +1,4 @@
-"""FITS files from the outside: every header variant and every kind of damage, known truths, and the real files."""
+"""FITS files: every header variant, every kind of damage, known truths, and real files."""
 
 import bz2
 import gzip
@@ -34,7 +34,7 @@ def scene(colour, seed=1):
 
 
 def write(path, *hdus, **cards):
-    """Arrays become images, None an empty header; cards go into the first header."""
+    """Write arrays as images and None as an empty header; cards go into the first header."""
     made = [
         hdu if isinstance(hdu, fits.ImageHDU | fits.CompImageHDU | fits.BinTableHDU) else None for hdu in hdus
     ]
@@ -51,7 +51,7 @@ def grz(tmp_path):
     return write(tmp_path / "grz.fits", scene((0.3, 0.6, 0.9)), BANDS="grz", BUNIT="nanomaggy")
 
 
-# ---------------------------------------------------------------- what cannot be used
+# files that cannot be used
 
 
 @pytest.mark.parametrize("share", [0.999, 0.9, 0.5, 0.2, 0.1, 0.05, 0.01])
@@ -64,7 +64,7 @@ def test_a_file_that_ends_early_is_named_and_never_read(tmp_path, grz, pack, sha
         ]
         grz = write(tmp_path / "whole.fits.fz", None, *planes, BUNIT="nanomaggy")
     whole = {"gzip": gzip.compress, "bzip2": bz2.compress}.get(pack, bytes)(grz.read_bytes())
-    if pack in ("plain", "fz"):  # the last block is filled up with zeros that belong to no image
+    if pack in ("plain", "fz"):  # the last block is padded with zeros that belong to no image
         whole = whole.rstrip(b"\0")
     path = tmp_path / "short.fits"
     path.write_bytes(whole[: int(share * len(whole)) - 1])
@@ -73,7 +73,7 @@ def test_a_file_that_ends_early_is_named_and_never_read(tmp_path, grz, pack, sha
     assert "\n" not in str(caught.value)
 
 
-def test_missing_padding_is_no_damage(tmp_path, grz):
+def test_missing_padding_is_not_damage(tmp_path, grz):
     whole = grz.read_bytes()
     (tmp_path / "unpadded.fits").write_bytes(whole[: 2880 + 3 * SIDE * SIDE * 4])
     assert np.array_equal(read_fits(tmp_path / "unpadded.fits").bands, read_fits(grz).bands)
@@ -90,7 +90,7 @@ def test_missing_padding_is_no_damage(tmp_path, grz):
         (b"SIMPLE  =                    T" + b" " * 50, "cut off|cannot be read"),
     ],
 )
-def test_what_is_no_fits_file(tmp_path, content, reason):
+def test_files_that_are_not_fits(tmp_path, content, reason):
     path = tmp_path / "odd.fits"
     path.write_bytes(content)
     with pytest.raises(BadImage, match=f"odd.fits: .*({reason})"):
@@ -141,14 +141,14 @@ def test_extensions_that_contradict_each_other(tmp_path):
         read_fits(write(tmp_path / "flags.fits", one, fits.ImageHDU(np.zeros((20, 20), np.uint8), name="DQ")))
 
 
-def test_a_path_that_is_not_there(tmp_path):
+def test_a_missing_path(tmp_path):
     with pytest.raises(BadImage, match="nowhere.fits: cannot be read"):
         read_fits(tmp_path / "nowhere.fits")
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_damage_is_an_image_or_one_line(tmp_path, grz, seed):
-    """Whatever bytes are overwritten, the reader gives an image or `BadImage`, and nothing else."""
+    """Whatever bytes are overwritten, the reader returns an image or raises `BadImage`."""
     rng = np.random.default_rng(seed)
     data = bytearray(grz.read_bytes())
     for at in rng.integers(0, 2880, 6):
@@ -161,7 +161,7 @@ def test_random_damage_is_an_image_or_one_line(tmp_path, grz, seed):
         assert "damaged.fits" in str(error) and "\n" not in str(error)
 
 
-# ---------------------------------------------------------------- header variants
+# header variants
 
 
 def test_every_packing_gives_the_same_light(tmp_path, grz):
@@ -294,7 +294,7 @@ def test_join(tmp_path, grz):
         join(one_each[0], one_each[0])
 
 
-# ---------------------------------------------------------------- known truths
+# known truths
 
 
 def image_of(bands, names, unit="nanomaggy"):
@@ -324,8 +324,8 @@ def test_two_bands_in_either_order_and_cosmos(red):
             ("B", "r", "i", "F814W"),
         )
     )
-    for picture in (forth, pseudo):
-        r, g, b = picture[28:36, 28:36].reshape(-1, 3).astype(int).mean(axis=0)
+    for rgb in (forth, pseudo):
+        r, g, b = rgb[28:36, 28:36].reshape(-1, 3).astype(int).mean(axis=0)
         assert r > g > b if red else r < g < b
 
 
@@ -353,7 +353,7 @@ UNITS = [
 
 
 @pytest.mark.parametrize("cards, factor", UNITS)
-def test_the_picture_does_not_depend_on_the_unit(tmp_path, grz, cards, factor):
+def test_the_rgb_image_does_not_depend_on_the_unit(tmp_path, grz, cards, factor):
     image = read_fits(
         write(
             tmp_path / "unit.fits", scene((0.3, 0.6, 0.9)).astype(np.float64) * factor, BANDS="grz", **cards
@@ -401,21 +401,21 @@ def test_a_pixel_without_any_band_is_black_and_without_one_is_grey():
     image = image_of(scene((0.5, 1, 2)), "grz")
     image.bands[0, :, :32], image.bands[:, :, 50:] = np.nan, np.nan
     for recipe in ("decals", "sdss"):
-        picture = to_rgb(image_of(image.bands, "grz" if recipe == "decals" else "gri"), recipe).astype(int)
+        rgb = to_rgb(image_of(image.bands, "grz" if recipe == "decals" else "gri"), recipe).astype(int)
         assert (
-            (picture[:, 50:] == 0).all()
-            and np.ptp(picture[:, :32], axis=2).max() <= 1
-            and np.ptp(picture[:, 32:50], axis=2).max() > 10
+            (rgb[:, 50:] == 0).all()
+            and np.ptp(rgb[:, :32], axis=2).max() <= 1
+            and np.ptp(rgb[:, 32:50], axis=2).max() > 10
         )
 
 
-def test_the_picture_stands_upright():
+def test_the_rgb_image_is_upright():
     band = scene((1, 1, 1))[:1] * 0.1
     band[0, -10:, :10] += 2  # the last rows of a FITS image are its top
     assert to_rgb(image_of(band, "r"))[:8, :8].mean() > 200
 
 
-# ---------------------------------------------------------------- which recipe
+# choice of the recipe
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ def test_the_picture_stands_upright():
         (("", ""), "nanomaggy", "two_bands"),
     ],
 )
-def test_where_no_recipe_fits_the_error_says_which_would(names, unit, message):
+def test_where_no_recipe_fits_the_error_names_those_that_would(names, unit, message):
     with pytest.raises(BadInput, match=message) as caught:
         to_rgb(image_of(scene((1, 1, 1))[: len(names)], names, unit))
     assert "made" in str(caught.value) and "\n" not in str(caught.value)
@@ -444,12 +444,12 @@ def test_a_named_recipe_takes_unnamed_bands_in_their_order():
         to_rgb(image_of(bands, "grz"), size=3)
 
 
-def test_read_any_tells_fits_from_pictures_by_content(tmp_path, grz):
-    picture = to_rgb(read_fits(grz))
+def test_read_any_tells_fits_from_other_images_by_content(tmp_path, grz):
+    rgb = to_rgb(read_fits(grz))
     (tmp_path / "wrong_name.jpg").write_bytes(gzip.compress(grz.read_bytes()))
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    for name in ("wrong_name.jpg", "picture.png"):
-        assert np.array_equal(read_any(tmp_path / name), picture)
+    Image.fromarray(rgb).save(tmp_path / "image.png")
+    for name in ("wrong_name.jpg", "image.png"):
+        assert np.array_equal(read_any(tmp_path / name), rgb)
     (tmp_path / "page.fits").write_text("<html>")
     for name in ("page.fits", "nowhere.fits"):
         with pytest.raises(BadImage, match=name):
@@ -464,10 +464,10 @@ def test_read_any_tells_fits_from_pictures_by_content(tmp_path, grz):
         decode_any(path.read_bytes()[:5000], "memory.fits")
 
 
-# ---------------------------------------------------------------- real files
+# real files
 
 
-def test_every_real_file_is_a_picture_or_an_error_that_names_it(fits_root):
+def test_every_real_file_is_an_image_or_an_error_that_names_it(fits_root):
     paths = sorted(path for path in fits_root.rglob("*") if path.is_file())
     assert len(paths) == 39
     refused, flat = {}, []
@@ -477,11 +477,11 @@ def test_every_real_file_is_a_picture_or_an_error_that_names_it(fits_root):
         except BadImage as error:
             refused[path.name] = str(error)
             continue
-        picture = to_rgb(image, size=96)
+        rgb = to_rgb(image, size=96)
         recipe = default_recipe(image)
-        assert picture.dtype == np.uint8 and min(picture.shape[:2]) == 96, path
+        assert rgb.dtype == np.uint8 and min(rgb.shape[:2]) == 96, path
         assert recipe == ("decals" if "decals" in str(path) else "grey"), path
-        if np.ptp(picture) < 200 or not 5 < np.median(picture) < 160:
+        if np.ptp(rgb) < 200 or not 5 < np.median(rgb) < 160:
             flat.append(path.name)
     assert list(refused) == ["example_incomplete.fits"]
     assert (

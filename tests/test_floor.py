@@ -1,4 +1,4 @@
-"""The noise floor against perfect predictors, who are known on a simulated sky, and on real vote counts."""
+"""The noise floor against perfect predictors, known on a simulated sky, and on real vote counts."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def noise(sky):
 
 
 def expected(p, asked, mask):
-    """RMSE and MAE of the perfect predictor over all possible votes, by scipy's binomial: (answers,) each."""
+    """RMSE and MAE of the perfect predictor over all possible votes, by SciPy's binomial: (answers,) each."""
     rmse, mae = np.full(p.shape[1], np.nan), np.full(p.shape[1], np.nan)
     for j, use in enumerate(mask.T):
         n, share = asked[use, j], p[use, j]
@@ -77,7 +77,7 @@ def test_de_moivre_is_the_mean_absolute_deviation():
 
 
 def test_floors_are_right_within_two_per_cent():
-    """All 37 answers, over so many galaxies that the luck of the draw is smaller than that."""
+    """All 37 answers, over so many galaxies that sampling noise is smaller than that."""
     p, votes, asked, _, mask = simulated(100_000)
     rows, (rmse, mae) = answer_floors(votes, mask, noise_parts(votes, mask, asked)), expected(p, asked, mask)
     assert (rows.n > 10_000).all()
@@ -101,12 +101,12 @@ def test_accuracy_and_likelihood_floors(sky, noise):
     for _, row in question_floors(votes, mask, noise).iterrows():
         part = GZ2.slices[row.question]
         use = mask[:, part.start]
-        k, said = votes[use, part], p[use, part]
-        assert row.floor_accuracy == pytest.approx((k.argmax(1) == said.argmax(1)).mean(), rel=0.02), (
+        k, predicted = votes[use, part], p[use, part]
+        assert row.floor_accuracy == pytest.approx((k.argmax(1) == predicted.argmax(1)).mean(), rel=0.02), (
             row.question
         )
         assert row.floor_log_likelihood == pytest.approx(
-            (k * np.log(said.clip(1e-12))).sum() / k.sum(), rel=0.02
+            (k * np.log(predicted.clip(1e-12))).sum() / k.sum(), rel=0.02
         ), row.question
 
 
@@ -117,8 +117,8 @@ def test_headline_floors(sky):
         assert floor[name] == pytest.approx(float(value), rel=0.01), name
 
 
-def test_nobody_beats_the_floor(sky, noise):
-    """Whatever is done to the truth makes it worse than the floor, in squared error."""
+def test_no_prediction_beats_the_floor(sky, noise):
+    """Every change of the truth has a larger squared error than the floor."""
     p, votes, _, true, mask = sky
     rows = answer_floors(votes, mask, noise)
     for seed in range(3):
@@ -136,7 +136,7 @@ def test_vote_noise_is_unbiased(n, share):
     )
 
 
-def test_one_vote_tells_nothing():
+def test_one_vote_carries_no_information():
     assert np.isnan(vote_noise(np.array([0, 1]), np.array([1, 1]))).all() and np.isnan(vote_noise(0, 0))
 
 
@@ -148,7 +148,7 @@ def test_mixture_is_the_most_probable_one():
     like = stats.binom.pmf(np.arange(21)[:, None], 20, grid)
     weights = mixture_weights(like, np.bincount(k, minlength=21), steps=3000)
     gradient = like.T @ (np.bincount(k, minlength=21) / (like @ weights)) / len(k)
-    assert weights.sum() == pytest.approx(1) and gradient.max() < 1.02  # 1 at the end of time
+    assert weights.sum() == pytest.approx(1) and gradient.max() < 1.02  # 1 at convergence
     assert weights[grid < 0.4].sum() == pytest.approx(0.8, abs=0.03)
     assert grid[grid < 0.4] @ weights[grid < 0.4] / weights[grid < 0.4].sum() == pytest.approx(0.1, abs=0.01)
 
@@ -169,7 +169,7 @@ def test_no_galaxies_no_votes_and_one_vote():
         and len(best_accuracy(np.zeros((0, 3), int))) == 0
     )
     votes = np.zeros((4, len(GZ2.answers)), int)
-    votes[0, 0] = 1  # one volunteer, who said "smooth"
+    votes[0, 0] = 1  # one volunteer, who voted "smooth"
     asked = people(votes)
     true = np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0)
     mask = reached(true, votes=votes)
@@ -197,11 +197,8 @@ def test_floors_of_real_votes(stripe82_root):
     assert rows.n["smooth-or-featured_smooth"] > 19_000
     rng = np.random.default_rng(0)
     for answer in (
-        "smooth-or-featured_smooth",
-        "disk-edge-on_yes",
-        "bar_yes",
-        "has-spiral-arms_yes",
-        "something-odd_yes",
+        "smooth-or-featured_smooth", "disk-edge-on_yes", "bar_yes", "has-spiral-arms_yes",
+        "something-odd_yes"
     ):
         j = GZ2.index(answer)
         k, n = votes[mask[:, j], j], asked[mask[:, j], j]

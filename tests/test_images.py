@@ -1,4 +1,4 @@
-"""Pictures as they come: broken in every way, in every colour mode, and read as fast as promised."""
+"""Image files in every colour mode and with every kind of damage."""
 
 import io
 
@@ -23,35 +23,35 @@ def file_of(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-PICTURE = Image.fromarray(PIXELS)
+IMAGE = Image.fromarray(PIXELS)
 CLEAR = np.dstack([PIXELS, np.full((64, 64), 255, np.uint8)])
 CLEAR[3, 3, 3] = 254
-PALETTE = PICTURE.quantize(16)
+PALETTE = IMAGE.quantize(16)
 
 GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey levels
-    "jpeg": (file_of(PICTURE, "JPEG", quality=95, subsampling=0), PIXELS, 4),
-    "progressive jpeg": (file_of(PICTURE, "JPEG", quality=95, subsampling=0, progressive=True), PIXELS, 4),
-    "grey jpeg": (file_of(PICTURE.convert("L"), "JPEG", quality=95), np.dstack([GREY] * 3), 4),
-    "cmyk jpeg": (file_of(PICTURE.convert("CMYK"), "JPEG", quality=95), PIXELS, 5),
-    "png": (file_of(PICTURE, "PNG"), PIXELS, 0),
-    "grey png": (file_of(PICTURE.convert("L"), "PNG"), np.dstack([GREY] * 3), 0),
+    "jpeg": (file_of(IMAGE, "JPEG", quality=95, subsampling=0), PIXELS, 4),
+    "progressive jpeg": (file_of(IMAGE, "JPEG", quality=95, subsampling=0, progressive=True), PIXELS, 4),
+    "grey jpeg": (file_of(IMAGE.convert("L"), "JPEG", quality=95), np.dstack([GREY] * 3), 4),
+    "cmyk jpeg": (file_of(IMAGE.convert("CMYK"), "JPEG", quality=95), PIXELS, 5),
+    "png": (file_of(IMAGE, "PNG"), PIXELS, 0),
+    "grey png": (file_of(IMAGE.convert("L"), "PNG"), np.dstack([GREY] * 3), 0),
     "black and white png": (
-        file_of(PICTURE.convert("1"), "PNG"),
-        np.asarray(PICTURE.convert("1").convert("RGB")),
+        file_of(IMAGE.convert("1"), "PNG"),
+        np.asarray(IMAGE.convert("1").convert("RGB")),
         0,
     ),
     "palette png": (file_of(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB")), 0),
-    "opaque rgba png": (file_of(PICTURE.convert("RGBA"), "PNG"), PIXELS, 0),
-    "opaque grey and alpha png": (file_of(PICTURE.convert("LA"), "PNG"), np.dstack([GREY] * 3), 0),
+    "opaque rgba png": (file_of(IMAGE.convert("RGBA"), "PNG"), PIXELS, 0),
+    "opaque grey and alpha png": (file_of(IMAGE.convert("LA"), "PNG"), np.dstack([GREY] * 3), 0),
     "16-bit png": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"), np.dstack([GREY] * 3), 0),
     "gif": (file_of(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB")), 0),
-    "webp": (file_of(PICTURE, "WEBP", lossless=True), PIXELS, 0),
-    "tiff": (file_of(PICTURE, "TIFF"), PIXELS, 0),
-    "cmyk tiff": (file_of(PICTURE.convert("CMYK"), "TIFF"), PIXELS, 1),
+    "webp": (file_of(IMAGE, "WEBP", lossless=True), PIXELS, 0),
+    "tiff": (file_of(IMAGE, "TIFF"), PIXELS, 0),
+    "cmyk tiff": (file_of(IMAGE.convert("CMYK"), "TIFF"), PIXELS, 1),
 }
 
-JPEG = file_of(PICTURE, "JPEG", quality=95)
-PNG = file_of(PICTURE, "PNG")
+JPEG = file_of(IMAGE, "JPEG", quality=95)
+PNG = file_of(IMAGE, "PNG")
 BAD = {  # each is refused for a reason that names what is wrong
     "empty": (b"", "empty"),
     "text": (b"<html>404 Not Found</html>", "no picture"),
@@ -60,9 +60,9 @@ BAD = {  # each is refused for a reason that names what is wrong
     "jpeg without its last bytes": (JPEG[:-20], "damaged JPEG"),
     "cut png": (PNG[: len(PNG) // 2], "cannot be decoded"),
     "cut gif": (file_of(PALETTE, "GIF")[:900], "cannot be decoded"),
-    "1x1 jpeg": (file_of(PICTURE.crop((0, 0, 1, 1)), "JPEG"), "too small: 1x1"),
-    "1x1 png": (file_of(PICTURE.crop((0, 0, 1, 1)), "PNG"), "too small: 1x1"),
-    "one row": (file_of(PICTURE.crop((0, 0, 64, 1)), "PNG"), "too small: 64x1"),
+    "1x1 jpeg": (file_of(IMAGE.crop((0, 0, 1, 1)), "JPEG"), "too small: 1x1"),
+    "1x1 png": (file_of(IMAGE.crop((0, 0, 1, 1)), "PNG"), "too small: 1x1"),
+    "one row": (file_of(IMAGE.crop((0, 0, 64, 1)), "PNG"), "too small: 64x1"),
     "transparent pixel": (file_of(Image.fromarray(CLEAR), "PNG"), "transparent"),
     "transparent colour of a palette": (
         file_of(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))),
@@ -98,13 +98,13 @@ def test_is_refused_in_one_line(kind):
     )
 
 
-def test_no_cut_of_a_jpeg_passes():
+def test_no_truncated_jpeg_passes():
     for kept in range(2, len(JPEG) - 2, 97):
         with pytest.raises(BadImage):
             decode(JPEG[:kept], "cut.jpg")
 
 
-def test_noise_under_a_picture_name_is_refused():
+def test_noise_with_the_name_of_an_image_is_refused():
     for start in (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\x00", b"BM"):
         for _ in range(20):
             with pytest.raises(BadImage):
@@ -127,7 +127,7 @@ def test_missing_file_and_folder_in_its_place(tmp_path):
             read_image(path)
 
 
-def test_a_run_goes_on_without_bad_pictures_up_to_a_share(tmp_path):
+def test_a_run_continues_without_bad_images_up_to_a_share(tmp_path):
     table, images = simulate(len(BAD) + 20, size=32)
     table["path"] = [str(tmp_path / f"{name}.jpg") for name in table.id_str]
     for path, image in zip(table.path, images, strict=True):

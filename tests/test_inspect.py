@@ -1,4 +1,4 @@
-"""The inspector in a real JupyterLab in a real browser: what a person clicks and types, and what is on disk afterwards."""
+"""The inspector in a real JupyterLab and browser: clicks, typed text, and the files afterwards."""
 
 import os
 import re
@@ -35,7 +35,7 @@ view
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, or a reason why there is none."""
+    """Chromium; without it the test is skipped or fails, with the reason."""
     complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
     try:
         from playwright.sync_api import sync_playwright
@@ -52,7 +52,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a store, a model and its predictions, the experiment's notebook upon it, and one with a similarity of patches."""
+    """A folder with store, model and predictions, the experiment's notebook, and one for similar patches."""
     folder = tmp_path_factory.mktemp("inspect")
     store = Store(simulated_store(folder / "sky", n=120, size=96, seed=3))
     network = load_model(
@@ -62,21 +62,20 @@ def home(tmp_path_factory):
             make_settings(stage="head", backbone="tiny", image_size=56, epochs=3, seed=3),
         )
     )
-    predict(store, network, out=folder / "said.parquet", tta=False)
+    predict(store, network, out=folder / "predictions.parquet", tta=False)
     book = nbformat.read(NOTEBOOK, 4)
     cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
     for name, value in {
         "store": folder / "sky",
         "annotations": folder / "labels.csv",
         "model": folder / "head",
-        "predictions": folder / "said.parquet",
+        "predictions": folder / "predictions.parquet",
     }.items():
         cell.source, changed = re.subn(rf'^({name}: str = )""', rf'\1"{value}"', cell.source, flags=re.M)
         assert changed == 1
     nbformat.write(book, folder / "inspect.ipynb")
-    book.cells = [
-        cell for cell in book.cells if not cell.source.startswith(("seen =", "annotation_table", "corrected_fractions"))
-    ]
+    later = "seen =", "annotation_table", "corrected_fractions"
+    book.cells = [cell for cell in book.cells if not cell.source.startswith(later)]
     book.cells.append(nbformat.v4.new_code_cell(SAME_COLOUR))
     nbformat.write(book, folder / "patches.ipynb")
     return folder
@@ -104,13 +103,13 @@ def patches(browser, lab):
 
 
 def said(home):
-    """What the label file holds, read by pandas alone: the newest value of each field of each galaxy."""
+    """Return the newest value of each field of each galaxy in the annotation file, read by pandas alone."""
     lines = pd.read_csv(home / "labels.csv", keep_default_na=False)
     newest = lines.groupby(["id_str", "field"]).value.last()
     return newest[newest != ""].to_dict()
 
 
-def test_a_query_filters_and_a_wrong_one_says_why(page):
+def test_a_query_filters_and_a_wrong_one_is_explained(page):
     page.where("120 galaxies")
     page.shot("gallery")
     box = page.out("input[placeholder^=query]")
@@ -153,7 +152,7 @@ def test_order_pages_and_a_jump(page):
     page.out(".gs-error", has_text="not among the galaxies shown").wait_for()
 
 
-def test_the_stretch_changes_the_large_picture(page):
+def test_the_stretch_changes_the_large_image(page):
     before = page.out(".widget-tab .gs-image").first.get_attribute("src")
     page.out(".widget-tab .widget-dropdown", has_text="stretch").locator("select").select_option("log")
     page.until("old => document.querySelector('.jp-OutputArea .widget-tab .gs-image').src != old", before)
@@ -224,7 +223,7 @@ def test_two_kernels_on_one_file_lose_nothing(page, patches, home):
     patches.out(".gs-done", has_text="5 of 120 labelled").wait_for()
 
 
-def test_a_click_on_a_patch_shows_what_looks_like_it(patches):
+def test_a_click_on_a_patch_shows_similar_patches(patches):
     before = patches.out(".widget-tab .gs-image").first.get_attribute("src")
     patches.out(".widget-tab .gs-frame").first.click(position={"x": 200, "y": 200})
     patches.until(

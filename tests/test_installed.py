@@ -1,4 +1,4 @@
-"""Installed from a wheel into an environment of its own, outside the clone, the package is complete."""
+"""The package is complete when installed from a wheel, outside the clone."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def run(*command, cwd, **env):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The programs of a new environment: the wheel, and the dependencies of this one by reference."""
+    """Return the programs of a new environment with the wheel and the dependencies of this environment."""
     top = tmp_path_factory.mktemp("installed")
     for name in FILES:
         (top / "source" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def test_the_package_comes_from_the_wheel(installed, tmp_path):
     assert Path(where).is_relative_to(installed.parent) and torch == "False"
 
 
-def test_demo_and_the_verbs_run_outside_the_clone(installed, tmp_path):
+def test_demo_and_commands_run_outside_the_clone(installed, tmp_path):
     env = {"GALAXY_SOMMELIER_DATA": str(tmp_path / "data"), "PATH": f"{installed}:{os.environ['PATH']}"}
     sommelier = installed / "sommelier"
     tiny = {"galaxies": 60, "image_size": 32, "epochs_head": 1, "epochs_full": 1}

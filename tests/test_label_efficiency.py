@@ -1,4 +1,4 @@
-"""The experiment over training sizes: all methods beside the constant, each score with its interval."""
+"""The experiment over training sizes: all methods and the constant, each score with its interval."""
 
 import pandas as pd
 import pytest
@@ -18,7 +18,7 @@ SMALL = {
 }
 
 
-def test_all_methods_stand_beside_the_constant(tmp_path):
+def test_all_methods_are_beside_the_constant(tmp_path):
     run = run_experiment("label_efficiency", SMALL, out=tmp_path / "run")
     table = pd.read_csv(run / "label_efficiency.csv")
     assert table.groupby("method", sort=False).size().to_dict() == {"constant": 2, "head": 2, "lora": 2}
@@ -31,12 +31,12 @@ def test_all_methods_stand_beside_the_constant(tmp_path):
     notebook = find_experiment("label_efficiency")
     with pytest.raises(
         BadInput, match="head-20: holds another run .epochs 1, not 2"
-    ):  # as in Jupyter: nobody has looked at config.json
+    ):  # as in Jupyter, where config.json is not checked
         execute(notebook, merge(notebook, SMALL, {"epochs": 2, "out": str(run)}), run, False)
 
 
 @pytest.mark.parametrize("values", [{}, "kaggle_label_efficiency.yaml"], ids=["as it stands", "kaggle"])
-def test_its_parameters_name_methods_that_there_are(values):
+def test_its_parameters_name_existing_methods(values):
     given = read_config(shipped("configs") / values) if values else {}
     found = merge(find_experiment("label_efficiency"), given)
     assert set(found["methods"]) <= set(FIT) and found["sizes"] == sorted(found["sizes"])

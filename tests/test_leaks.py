@@ -1,4 +1,4 @@
-"""The same galaxy under two names, in real catalogues and pictures."""
+"""The same galaxy under two names, in real catalogues and images."""
 
 import io
 
@@ -40,18 +40,18 @@ def anywhere(n, rng):
 
 
 def copied(pixels, rng, cut, quality=60):
-    """A picture of which a share of each side was cut off, resized and compressed again."""
+    """Cut off a share of each side of an image, resize it and compress it again."""
     side = round(len(pixels) * (1 - cut))
     top, left = rng.integers(0, len(pixels) - side + 1, 2)
     size = round(len(pixels) * rng.uniform(0.9, 1.1))
-    picture = Image.fromarray(pixels[top : top + side, left : left + side]).resize(
+    changed = Image.fromarray(pixels[top : top + side, left : left + side]).resize(
         (size, size), Image.Resampling.BICUBIC
     )
-    picture.save(buffer := io.BytesIO(), "JPEG", quality=quality)
+    changed.save(buffer := io.BytesIO(), "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def test_every_galaxy_a_second_of_arc_away_is_found():
+def test_every_galaxy_one_arcsecond_away_is_found():
     rng = np.random.default_rng(0)
     a = anywhere(10_000, rng)
     turn, order = rng.uniform(0, 2 * np.pi, 10_000), rng.permutation(10_000)
@@ -72,14 +72,14 @@ def test_the_downloads_share_32_galaxies(leaks, gz2, kaggle):
     assert leaks.likeness.min() > 0.9 and leaks.separation.isna().all() and not leaks.attrs["images"]["bad"]
 
 
-def test_volunteers_said_the_same_of_the_shared_galaxies(leaks, gz2, kaggle):
-    """An independent proof: the share who saw a disk edge-on, which neither table corrects for redshift, agrees."""
+def test_volunteers_agree_on_the_shared_galaxies(leaks, gz2, kaggle):
+    """Independent evidence: the edge-on fraction, which neither table corrects for redshift, agrees."""
     said = [table.set_index("id_str")["disk-edge-on_yes_fraction"] for table in (gz2, kaggle)]
     a, b = said[0][leaks.id_a].to_numpy(), said[1][leaks.id_b].to_numpy()
     assert np.abs(a - b).mean() < 0.02 and np.abs(a - np.roll(b, 1)).mean() > 0.2
 
 
-def test_kept_out_means_gone(leaks, gz2, kaggle, tmp_path):
+def test_excluded_galaxies_are_gone(leaks, gz2, kaggle, tmp_path):
     ids = write_leaks(leaks, tmp_path / "leaks.csv", side="b")
     assert read_ids(tmp_path / "leaks.csv", among=kaggle.id_str) == ids == sorted(leaks.id_b)
     kept = keep_out(kaggle, tmp_path / "leaks.csv")
@@ -99,13 +99,13 @@ def test_recall_on_real_galaxies(kaggle, cut, least):
     assert (found.id_a == found.id_b).all() and len(found) >= 100 * least
 
 
-def test_different_galaxies_are_not_mixed_up(kaggle):
+def test_different_galaxies_do_not_match(kaggle):
     half = kaggle.sample(1000, random_state=3)
     _, thumbs, _ = thumbnails(half)
     assert not len(by_image(thumbs[:500], thumbs[500:]))
 
 
-def test_coordinates_are_trusted_and_pictures_tell_the_rest():
+def test_coordinates_are_trusted_and_images_decide_the_rest():
     table, images = simulate(40, size=96, seed=3)
     sky = anywhere(40, np.random.default_rng(1))
     table = table.assign(jpeg=[encode(pixels) for pixels in images], ra=sky.ra, dec=sky.dec)
@@ -120,7 +120,7 @@ def test_coordinates_are_trusted_and_pictures_tell_the_rest():
     assert len(placed) == 30 and placed.likeness.isna().all()
 
 
-def test_pictures_that_cannot_be_read_are_named():
+def test_unreadable_images_are_named():
     table, images = simulate(30, size=64, seed=3)
     table = table.assign(jpeg=[encode(pixels) for pixels in images])
     broken = table.assign(id_str=[f"other-{i}" for i in range(30)], jpeg=[b"404", None, *table.jpeg[2:]])

@@ -1,4 +1,4 @@
-"""The weights of a package in transformers' EfficientNet: the network is computed a second time, from the package's file alone."""
+"""A package's weights in Transformers' EfficientNet, against the network computed from the package's file."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 def same_convolution(x, kernel, stride=1):
-    """A convolution padded as TensorFlow pads: what is odd goes to the right and below."""
+    """Convolve with the padding of TensorFlow: an odd pixel goes to the right and bottom."""
     size, depthwise = kernel.shape[-1], kernel.shape[1] == 1 and kernel.shape[0] == x.shape[1]
     total = max(0, (-(-x.shape[-1] // stride) - 1) * stride + size - x.shape[-1])
     x = F.pad(x, (total // 2, total - total // 2) * 2)
@@ -38,7 +38,7 @@ def same_convolution(x, kernel, stride=1):
 
 
 def lite0(x, weights):
-    """EfficientNet-Lite0 by hand, up to the map before its classifier."""
+    """Compute EfficientNet-Lite0 by hand, up to the map before its classifier."""
 
     def norm(x, name):
         mean, var, scale, bias = (

@@ -36,21 +36,8 @@ from galaxy_sommelier.training.trainer import ImageTrainer, make_trainer
 
 UNION = union_schema([GZ2, DECALS5])
 SMALL = [
-    "-p",
-    "image_size",
-    "32",
-    "-p",
-    "epochs",
-    "2",
-    "-p",
-    "batch_size",
-    "16",
-    "-p",
-    "tta",
-    "false",
-    "-p",
-    "precision",
-    "fp32",
+    "-p", "image_size", "32", "-p", "epochs", "2", "-p", "batch_size", "16", "-p", "tta", "false",
+    "-p", "precision", "fp32"
 ]
 
 
@@ -64,21 +51,11 @@ def skies(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(skies, tmp_path_factory):
-    """A small model that was trained on the mixture, on votes, by a process of its own."""
+    """A small model, trained on the votes of the mixture in a process of its own."""
     out = tmp_path_factory.mktemp("runs") / "full"
     words = [
-        "train",
-        skies / "mixed",
-        "--stage",
-        "full",
-        "--backbone",
-        "tiny",
-        "--out",
-        out,
-        *SMALL,
-        "-p",
-        "loss",
-        "votes",
+        "train", skies / "mixed", "--stage", "full", "--backbone", "tiny", "--out", out, *SMALL,
+        "-p", "loss", "votes"
     ]
     command = [sys.executable, "-c", "from galaxy_sommelier.cli.main import main; main()", *map(str, words)]
     done = subprocess.run(
@@ -88,19 +65,20 @@ def run(skies, tmp_path_factory):
     return out
 
 
-# ---- the way through
+# from training to scores
 
 
-def test_trained_on_the_mixture_predicts_and_is_judged_survey_by_survey(skies, run, tmp_path):
+def test_a_model_of_the_mixture_is_scored_survey_by_survey(skies, run, tmp_path):
     for name, schema in (("gz2", GZ2), ("decals5", DECALS5)):
-        told, scores = tmp_path / f"{name}.parquet", tmp_path / f"{name}.json"
-        code, output = sommelier("predict", skies / name, "--model", run, "--split", "test", "--out", told, "--no-tta")
+        predicted, scores = tmp_path / f"{name}.parquet", tmp_path / f"{name}.json"
+        words = "predict", skies / name, "--model", run, "--split", "test", "--out", predicted, "--no-tta"
+        code, output = sommelier(*words)
         assert code == 0, output
-        table, facts = pd.read_parquet(told), pq.read_schema(told).metadata
+        table, facts = pd.read_parquet(predicted), pq.read_schema(predicted).metadata
         assert facts[b"schema_fingerprint"].decode() == schema.fingerprint
         assert [c for c in table if c.endswith("_fraction")] == schema.columns
         assert {f"{answer}_{end}" for answer in schema.answers for end in ("lower", "upper")} <= set(table)
-        code, output = sommelier("evaluate", told, skies / name, "--split", "test", "--out", scores)
+        code, output = sommelier("evaluate", predicted, skies / name, "--split", "test", "--out", scores)
         assert code == 0 and "kaggle_rmse" in output, output
         at_once = read_json(run / "metrics.json")["stores"][f"../{name}"]
         assert at_once["ids_sha"] == read_json(scores)["ids_sha"]
@@ -112,29 +90,23 @@ def test_shards_and_calibration_are_of_the_campaign(skies, run, tmp_path):
     shutil.copytree(run, model)
     code, output = sommelier("calibrate", model, skies / "decals5", "--split", "test")
     assert code == 0 and (model / "model" / "calibration-decals5.json").exists(), output
-    code, output = sommelier("predict", skies / "decals5", "--model", model, "--out", tmp_path / "shards", "--no-tta")
+    words = "predict", skies / "decals5", "--model", model, "--out", tmp_path / "shards", "--no-tta"
+    code, output = sommelier(*words)
     assert code == 0 and len(pd.read_parquet(tmp_path / "shards")) == 200, output
     code, output = sommelier("evaluate", tmp_path / "shards", skies / "decals5", "--split", "test")
     assert code == 0, output
 
 
-def test_what_does_not_fit_is_refused(skies, run, tmp_path):
-    told = tmp_path / "told.parquet"
-    refused("one by one", "predict", skies / "mixed", "--model", run, "--out", told)
+def test_inputs_that_do_not_fit_are_refused(skies, run, tmp_path):
+    predicted = tmp_path / "predicted.parquet"
+    refused("one by one", "predict", skies / "mixed", "--model", run, "--out", predicted)
     refused("take one of them", "evaluate", run / "predictions.parquet", skies / "mixed")
     refused("another schema", "evaluate", run / "predictions.parquet", skies / "gz2")
     shutil.copytree(skies / "gz2", tmp_path / "copy")
     refused("ids are also in", "mix", skies / "gz2", tmp_path / "copy", "--out", tmp_path / "m")
     refused(
-        "one of the surveys decals, sdss",
-        "mix",
-        skies / "gz2",
-        skies / "decals5",
-        "--out",
-        tmp_path / "m",
-        "--weight",
-        "hst",
-        "2",
+        "one of the surveys decals, sdss", "mix", skies / "gz2", skies / "decals5", "--out", tmp_path / "m",
+        "--weight", "hst", "2"
     )
     refused(
         "above 0", "mix", skies / "gz2", skies / "decals5", "--out", tmp_path / "m", "--weight", "sdss", "0"
@@ -145,27 +117,16 @@ def test_what_does_not_fit_is_refused(skies, run, tmp_path):
 
 def test_a_model_of_one_campaign_is_refused_the_votes_of_another(skies, tmp_path):
     plain = [
-        "train",
-        skies / "gz2",
-        "--stage",
-        "baseline",
-        "--backbone",
-        "tiny",
-        "--out",
-        tmp_path / "run",
-        *SMALL,
+        "train", skies / "gz2", "--stage", "baseline", "--backbone", "tiny", "--out", tmp_path / "run",
+        *SMALL
     ]
     assert sommelier(*plain)[0] == 0
-    assert (
-        sommelier(
-            "predict", skies / "decals5", "--model", tmp_path / "run", "--out", tmp_path / "p.parquet", "--no-tta"
-        )[0]
-        == 0
-    )
+    words = "--model", tmp_path / "run", "--out", tmp_path / "p.parquet", "--no-tta"
+    assert sommelier("predict", skies / "decals5", *words)[0] == 0
     refused("another schema", "evaluate", tmp_path / "p.parquet", skies / "decals5")
 
 
-# ---- who learns from whom
+# which question learns from which campaign
 
 
 @pytest.mark.parametrize("loss", ["fractions", "votes"])
@@ -189,7 +150,7 @@ def test_a_question_learns_from_the_campaigns_that_ask_it(skies, loss, tmp_path)
             assert (moved > 0) == (campaign in asked), (question, campaign, moved)
 
 
-def test_weights_go_into_the_loss_or_into_the_chances(skies, tmp_path):
+def test_weights_go_into_the_loss_or_into_sampling(skies, tmp_path):
     mixed = write_mixed([skies / "gz2", skies / "decals5"], tmp_path / "m", {"decals": 3.0})
     sdss = (mixed.table.survey == "sdss").to_numpy()
     assert np.isclose(mixed.weights.mean(), 1) and np.allclose(
@@ -229,7 +190,7 @@ def test_all_stages_take_a_mixture(skies, stage, tmp_path):
 
 
 def test_counts_and_fractions_mix(skies, tmp_path):
-    """A store that has fractions alone keeps them; the other learns from its smoothed counts."""
+    """A store with fractions alone keeps them; the other uses its smoothed counts."""
     gz2 = Store(skies / "gz2")
     table = gz2.table.drop(columns=[c for c in gz2.table if c.endswith("votes")])
     write_store(table, tmp_path / "shares", GZ2, np.stack([gz2.image(i) for i in range(len(gz2))]), gz2.split)
@@ -249,7 +210,7 @@ def test_counts_and_fractions_mix(skies, tmp_path):
         with_targets(alone, make_settings(loss="votes"))
 
 
-# ---- the union
+# the union of schemas
 
 
 @pytest.mark.parametrize(
@@ -276,7 +237,7 @@ def test_a_union_holds_each_campaign(names):
         pd.testing.assert_frame_equal(of_campaign(back, union, schema)[list(own)], own)
 
 
-def test_old_fingerprints_stand():
+def test_old_fingerprints_stay():
     """Schemas of one campaign are stored as before, whatever unions need."""
     assert all(
         "campaigns" not in question
@@ -306,7 +267,7 @@ def test_ways_that_differ_are_told_apart():
         names_in(union_schema([GZ2, HUBBLE]), DESI)
 
 
-# ---- the folder
+# the folder of a mixture
 
 
 def test_fingerprint_follows_the_parts(skies, tmp_path):
@@ -338,13 +299,13 @@ def test_galaxies_on_both_sides_of_a_split_are_refused(skies, tmp_path):
     ra, dec = rng.uniform(0, 360, 200), rng.uniform(-60, 60, 200)
     for name, schema, away in (("gz2", GZ2, 0), ("decals5", DECALS5, 1 / 3600)):
         store = Store(skies / name)
-        pictures = np.stack([store.image(i) for i in range(200)])
-        write_store(store.table.assign(ra=ra, dec=dec + away), tmp_path / name, schema, pictures, store.split)
+        images = np.stack([store.image(i) for i in range(200)])
+        write_store(store.table.assign(ra=ra, dec=dec + away), tmp_path / name, schema, images, store.split)
         write_store(
             store.table.assign(ra=ra, dec=dec + away),
             tmp_path / f"{name}-same",
             schema,
-            pictures,
+            images,
             Store(skies / "gz2").split,
         )
     straddling = int((Store(skies / "gz2").split != Store(skies / "decals5").split).sum())

@@ -1,4 +1,4 @@
-"""A real DINOv2 checkpoint in our model: every weight arrives, and the numbers are those of transformers."""
+"""A real DINOv2 checkpoint in our model: all weights load, and features equal those of Transformers."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_the_second_predecessors_model(dino_weights, images):
         assert torch.allclose(model(images).logits, by_hand, atol=1e-5)
 
 
-def test_a_round_trip_through_the_disk(dino_weights, images, tmp_path):
+def test_saved_and_loaded_it_predicts_the_same(dino_weights, images, tmp_path):
     model = build_model(dino_weights, blocks=(-4, -3, -2, -1), image_size=98, crop=0.55).eval()
     model.save_pretrained(tmp_path / "model")
     back = load_model(tmp_path / "model")
@@ -60,7 +60,7 @@ def test_a_round_trip_through_the_disk(dino_weights, images, tmp_path):
     assert str(dino_weights.parent) not in (tmp_path / "model" / "config.json").read_text()
 
 
-def test_bfloat16_agrees_to_a_vote_in_a_hundred(dino_weights, images):
+def test_bfloat16_agrees_to_one_vote_in_a_hundred(dino_weights, images):
     model = build_model(dino_weights, image_size=98).eval()
     with torch.no_grad():
         exact = model(images).fractions
@@ -76,7 +76,7 @@ def test_a_truncated_checkpoint_is_refused(dino_weights, tmp_path):
 
 
 def ask_hub(address, cache, *names):
-    """What `hub_folder` says of each of `names`, and after how many seconds: in a new process whose cache is empty."""
+    """Return the seconds and message of `hub_folder` for each name, in a new process with an empty cache."""
     code = f"""
 import time
 from galaxy_sommelier.models.backbone import hub_folder
@@ -94,8 +94,8 @@ for name in {names}:
 
 
 def test_a_hub_that_cannot_be_reached_is_reported_within_seconds(tmp_path):
-    ((seconds, said),) = ask_hub("http://127.0.0.1:9", tmp_path, "facebook/dinov2-base")
-    assert "hub does not answer" in said and "hf download facebook/dinov2-base" in said
+    ((seconds, message),) = ask_hub("http://127.0.0.1:9", tmp_path, "facebook/dinov2-base")
+    assert "hub does not answer" in message and "hf download facebook/dinov2-base" in message
     assert float(seconds) < 5
 
 
@@ -104,7 +104,7 @@ TREE = [{"type": "file", "path": "config.json", "size": 2, "oid": "0" * 40}]
 
 
 class GatedHub(BaseHTTPRequestHandler):
-    """Knows one model, and gives no file of it to a stranger."""
+    """A hub with one model, which is gated."""
 
     def do_GET(self):
         known, about = "/meta/dinov3/" in self.path.split("?")[0] + "/", self.path.startswith("/api/")

@@ -26,18 +26,18 @@ SIDE, CROP, TRAIN, TEST, MOST = 98, 0.6, 400, 150, 100
 
 
 def prepared(paths, crop=CROP):
-    """Pictures that can be read, at the network's size, and how many cannot."""
-    pictures, broken = [], 0
+    """Return the readable images at the network's input size, and the number of unreadable ones."""
+    images, broken = [], 0
     for path in paths:
         try:
-            pictures.append(read_any(path))
+            images.append(read_any(path))
         except (BadImage, BadInput):
             broken += 1
-    return resize(pictures, crop, SIDE), broken
+    return resize(images, crop, SIDE), broken
 
 
 @pytest.fixture(scope="module")
-def pictures(kaggle_root, stripe82_root, fits_root):
+def image_sets(kaggle_root, stripe82_root, fits_root):
     table = read_kaggle(
         kaggle_root / "training_solutions_rev1.csv", images=kaggle_root / "images_training_rev1"
     )
@@ -71,8 +71,8 @@ def pictures(kaggle_root, stripe82_root, fits_root):
     )
 
 
-def test_scores_find_artifacts_and_other_surveys(pictures, dino_weights):
-    images, broken, first = pictures
+def test_scores_find_artifacts_and_other_surveys(image_sets, dino_weights):
+    images, broken, first = image_sets
     torch.set_num_threads(1)
     images |= altered_images(images["SDSS (Kaggle, natural)"])
     model = build_model(dino_weights, image_size=SIDE).eval()

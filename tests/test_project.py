@@ -44,7 +44,7 @@ def shell(*command, cwd):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the notebooks, exported and cleaned: the tree itself stays as it is."""
+    """A copy of the notebooks, exported and cleaned, so that the tree stays unchanged."""
     top = tmp_path_factory.mktemp("copy")
     for name in ("settings.ini", "setup.py", "README.md"):
         shutil.copy(ROOT / name, top)
@@ -71,13 +71,13 @@ def test_notebooks_are_clean(copy):
 
 
 def module_of(notebook: Path) -> str:
-    """The module that a notebook exports, such as `data.store`."""
+    """Return the module that a notebook exports, such as `data.store`."""
     text = "\n".join(cell.source for cell in cells(notebook))
     return re.search(r"^#\s*\|\s*default_exp\s+(\S+)", text, re.M)[1]
 
 
 def imported(source: str) -> set[str]:
-    """Modules of this package that a cell imports, anywhere in the cell."""
+    """Return the modules of this package that a cell imports, anywhere in the cell."""
     found = set()
     source = re.sub(r"^\s*[%!]\w.*$", "", source, flags=re.M)
     for node in ast.walk(ast.parse(source)):
@@ -90,7 +90,7 @@ def imported(source: str) -> set[str]:
     return found
 
 
-def test_packages_stand_in_their_order():
+def test_packages_are_in_their_order():
     folders = sorted({p.parent.name for p in LIBRARY})
     assert [name.partition("_")[2] for name in folders] == PACKAGES
     assert [int(name[:2]) for name in folders] == list(range(len(PACKAGES)))
@@ -143,7 +143,7 @@ COMMANDS = [line for line in re.findall(r"^sommelier (?!--).*$", README, re.MULT
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_readme_names_only_verbs_options_and_parameters_that_exist(line, monkeypatch):
+def test_the_readme_names_only_existing_commands_options_and_parameters(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     verb, *words = shlex.split(line, comments=True)[1:]
     given = main.commands[verb].make_context(verb, words).params
@@ -160,5 +160,5 @@ def test_the_readme_names_only_verbs_options_and_parameters_that_exist(line, mon
         assert values["image_size"] % 14 == 0
 
 
-def test_the_readme_shows_the_verbs_that_a_newcomer_needs():
+def test_the_readme_shows_the_commands_that_a_newcomer_needs():
     assert {line.split()[1] for line in COMMANDS} >= {"prepare", "train", "predict", "evaluate", "run"}

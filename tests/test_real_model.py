@@ -1,4 +1,4 @@
-"""Real weights and real galaxies: DINOv2-S (saliency-fine-tuned) learns something from a hundred of them."""
+"""Real weights and galaxies: DINOv2-S (saliency-fine-tuned) learns something from a hundred galaxies."""
 
 import pandas as pd
 import pytest

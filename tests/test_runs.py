@@ -1,4 +1,4 @@
-"""Experiments through papermill, in processes of their own: killed, failing, on a full disk, with wrong parameters."""
+"""Experiments in processes of their own: killed, failing, on a full disk, with wrong parameters."""
 
 import os
 import resource
@@ -17,8 +17,8 @@ from galaxy_sommelier.core.runs import (
     experiments,
     list_runs,
     merge,
-    shipped,
     run_experiment,
+    shipped,
     show_run,
     status,
 )
@@ -37,7 +37,8 @@ write_json(pathlib.Path(out) / "started.json", [])"""
 THEN = """\
 time.sleep(0 if again else seconds)
 if fail:
-    raise BadInput("galaxies.csv: is empty; choose another") if fail == "input" else ZeroDivisionError("of galaxies")
+    bad_input = BadInput("galaxies.csv: is empty; choose another")
+    raise bad_input if fail == "input" else ZeroDivisionError("of galaxies")
 write_json(pathlib.Path(out) / "metrics.json", {"kaggle_rmse": 0.1})"""
 
 
@@ -61,22 +62,18 @@ def test_a_run_leaves_its_folder(nap, tmp_path):
     done = sommelier("run", nap, "--out", tmp_path / "runs" / "one", "-p", "seconds", "1e-3")
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "runs" / "one").iterdir()) == [
-        "config.json",
-        "environment.json",
-        "metrics.json",
-        "notebook.ipynb",
-        "started.json",
+        "config.json", "environment.json", "metrics.json", "notebook.ipynb", "started.json"
     ]
     assert read_json(tmp_path / "runs" / "one" / "config.json")["seconds"] == 0.001
     (tmp_path / "runs" / "one" / "model").mkdir()
-    (tmp_path / "runs" / "one" / "model" / "config.json").write_text("{}")  # a model is no run of its own
+    (tmp_path / "runs" / "one" / "model" / "config.json").write_text("{}")  # a model folder is not a run
     table = list_runs(tmp_path / "runs")
     assert list(table.status) == ["done"] and list(table.kaggle_rmse) == [0.1]
 
 
 def test_a_folder_holds_one_run(nap, tmp_path):
     assert sommelier("run", nap, "--out", tmp_path / "one").returncode == 0
-    assert sommelier("run", nap, "--out", tmp_path / "one").returncode == 0  # the same again
+    assert sommelier("run", nap, "--out", tmp_path / "one").returncode == 0  # the same run again
     refused = sommelier("run", nap, "--out", tmp_path / "one", "-p", "seconds", "0.5")
     assert refused.returncode == 2 and "holds another run (differing in seconds)" in refused.stderr
     assert read_json(tmp_path / "one" / "config.json")["seconds"] == 0
@@ -128,7 +125,7 @@ def test_bad_input_inside_a_cell_gives_2_and_its_line(nap, tmp_path):
     assert done.stderr.splitlines()[-1] == "sommelier: galaxies.csv: is empty; choose another"
 
 
-def test_killed_it_is_unfinished_and_can_be_run_again(nap, tmp_path):
+def test_a_killed_run_is_unfinished_and_can_be_run_again(nap, tmp_path):
     run = tmp_path / "one"
     command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
     process = subprocess.Popen(
@@ -144,7 +141,7 @@ def test_killed_it_is_unfinished_and_can_be_run_again(nap, tmp_path):
     assert status(run) == "unfinished" and not (run / "notebook.ipynb").exists()
     run_experiment(
         str(nap), {"seconds": 60}, out=run, progress=False
-    )  # as it has started before, this time it does not sleep
+    )  # it sleeps only at its first start
     assert status(run) == "done" and not (run / "notebook.partial.ipynb").exists()
 
 
@@ -182,7 +179,7 @@ def test_unknown_experiments_and_runs(tmp_path):
         show_run("nothing", root=tmp_path)
 
 
-def test_config_files_give_values(tmp_path):
+def test_config_files_set_parameters(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("galaxies: many\n")
     done = sommelier("run", "demo", "-c", config)
@@ -194,7 +191,7 @@ def test_config_files_give_values(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(shipped("configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_is_accepted(path):
-    """Each file in configs/ fits an experiment's parameters or the settings of training."""
+    """Each file in configs/ fits the parameters of an experiment or the settings of training."""
     checks = [
         lambda: load_settings(path),
         *(lambda p=p: merge(p, read_config(path)) for p in experiments().values()),

@@ -103,7 +103,7 @@ def galaxies():
     votes, true = walk_votes(p, 12, 1)
     true[np.random.default_rng(2).random(400) < 0.05, GZ2.slices["bar"]] = (
         np.nan
-    )  # unknown although it was asked
+    )  # unknown, although volunteers were asked
     assert np.isnan(true).mean() > 0.1
     return 0.6 * p + 0.4 * random_fractions(400, 3), votes, true
 
@@ -176,7 +176,7 @@ def test_people_and_reached_by_hand(galaxies):
 
 
 def asked_by_hand(row, answer):
-    """Share of volunteers who came to the question of an answer, by walking up the tree."""
+    """Return the share of volunteers who reached the question of an answer, by walking up the tree."""
     question = next(q for q in GZ2.questions if answer in q.columns)
     if not question.asked_after:
         return 1.0
@@ -217,7 +217,7 @@ def test_a_constant_has_r_zero_and_a_constant_truth_none():
     assert summarise(moments(1 - x, x).sum(0))["r2"][0] < 0  # r**2 would be 1
 
 
-def test_a_prediction_that_is_nan_is_seen():
+def test_a_nan_prediction_is_detected():
     true = np.array([[0.1], [0.9], [np.nan]])
     assert np.isnan(summarise(moments(np.array([[0.1], [np.nan], [0.5]]), true).sum(0))["rmse"][0])
     assert summarise(moments(np.array([[0.1], [0.9], [np.nan]]), true).sum(0))["rmse"][0] == 0
@@ -361,7 +361,7 @@ def test_compare_is_the_bootstrap_of_the_difference(galaxies):
         compare(kaggle_headline, parts[0][1:], parts[1])
 
 
-def test_a_difference_of_nothing_is_rarely_called_one():
+def test_equal_models_rarely_differ_significantly():
     """Two equally good models: the 95 % interval of the difference excludes zero about 5 times in 100."""
     wrong = 0
     for seed in range(200):
@@ -398,7 +398,7 @@ def test_training_mean_is_the_mean_of_the_kaggle_columns(galaxies):
         "disk-edge-on",
         "how-rounded",
         "spiral-winding",
-    ):  # a mean over volunteers: all votes in one pot
+    ):  # a mean over all volunteers
         part = GZ2.slices[question]
         np.testing.assert_allclose(mean[part], votes[complete][:, part].sum(0) / totals[question], atol=1e-9)
 
@@ -478,12 +478,12 @@ def test_key_features_give_the_r_of_all_and_of_the_asked(galaxies):
 def test_second_predecessor_reproduces_its_published_numbers():
     right = {"edge_on": (22, 141), "featured": (0, 2), "smooth": (1, 17), "spiral": (283, 795)}
     answer = [name for name, (_, n) in right.items() for _ in range(n)]
-    said = [
+    predicted = [
         name if i < k else CLASSES[CLASSES.index(name) - 1]
         for name, (k, n) in right.items()
         for i in range(n)
     ]
-    got = second_predecessor(results_table([str(i) for i in range(955)], answer, said), missing=45)
+    got = second_predecessor(results_table([str(i) for i in range(955)], answer, predicted), missing=45)
     assert got["total (predecessor)"] == 955 and got["correct (predecessor)"] == 306
     assert got["per_class_accuracy (predecessor)"]["edge_on"] == "15.60% (22/141)"
     assert round(100 * got["accuracy (predecessor)"], 2) == 32.04 and got["majority_class"] == "spiral"
@@ -564,7 +564,7 @@ def test_scores_with_votes_have_floors_and_skill(galaxies):
     assert "kaggle_rmse_floor" not in without and "floor_rmse" not in without["per_answer"][0]
 
 
-def test_versus_does_not_mind_the_order(galaxies):
+def test_versus_does_not_depend_on_the_order(galaxies):
     pred, _, true = galaxies
     predictions, table = as_tables(pred, true)
     worse = predictions.copy()
@@ -645,7 +645,7 @@ def test_a_galaxy_without_a_predicted_class_counts_as_wrong(packed):
 
 
 def test_the_training_mean_on_real_galaxies(kaggle_root):
-    """What a predictor gets on the natural test set that never looks: the first row of every stage table."""
+    """Scores of a constant on the natural test set: the first row of every stage table."""
     table = read_kaggle(kaggle_root / "training_solutions_rev1.csv")
     natural = "kaggle-" + pd.read_csv(kaggle_root / "natural_test_ids.csv", dtype=str).iloc[:, 0]
     true = fractions_of(table)
@@ -661,7 +661,7 @@ def test_the_training_mean_on_real_galaxies(kaggle_root):
     )
     raw = (
         pd.read_csv(kaggle_root / "training_solutions_rev1.csv").iloc[:, 1:].to_numpy()
-    )  # and once more without our code
+    )  # and again without our code
     assert found["kaggle_rmse"] == pytest.approx(
         np.sqrt(((raw[~test].mean(0) - raw[test]) ** 2).mean()), abs=2e-5
     )

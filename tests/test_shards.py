@@ -1,4 +1,4 @@
-"""Predictions in shards: killed at any moment, made by any number of processes, from good input and bad, the table is the same."""
+"""Predictions in shards: the same table after kills, and from any number of processes; and bad input."""
 
 import json
 import os
@@ -28,8 +28,8 @@ SHARDS, IN_SHARD, BATCH = (
     6,
     20,
     8,
-)  # the sky of these tests: so many shards of so many galaxies; galaxies at once
-LOOKS = SHARDS * -(-IN_SHARD // BATCH)  # batches that the model looks at
+)  # number of shards, galaxies in each, galaxies at once
+LOOKS = SHARDS * -(-IN_SHARD // BATCH)  # forward passes
 COMMAND = "from galaxy_sommelier.cli.main import main; main(prog_name='sommelier')"
 KILL_AT_LOOK = """
 import os, signal, galaxy_sommelier.models.predict as module
@@ -54,7 +54,7 @@ module.pq.write_table = halved
 
 
 def process(*words, sabotage="", launcher=(sys.executable,)):
-    """Exit code and output of a command, run in a process of its own that something may happen to."""
+    """Return exit code and output of a command in a process of its own, with some sabotage."""
     command = [*launcher, "-c", sabotage + COMMAND, *map(str, words)]
     done = subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
@@ -63,27 +63,26 @@ def process(*words, sabotage="", launcher=(sys.executable,)):
 
 
 def content(folder):
-    """What a folder of predictions holds: the fingerprint of every file in it, hidden ones as well."""
+    """Return the fingerprint of every file in a folder, hidden ones included."""
     return {path.name: sha256_file(path) for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A model/, a store/ in shards, its galaxies as pictures/ with a table.csv, and what one undisturbed process makes of them: whole/."""
+    """A model/, a store/ in shards, its images/ with a table.csv, and whole/: the undisturbed predictions."""
     place = tmp_path_factory.mktemp("shards")
     sky = Store(simulated_store(place / "sky", n=SHARDS * IN_SHARD, size=48))
     pixels = np.stack([sky.image(i) for i in range(len(sky))])
     write_store(sky.table, place / "store", images=pixels, split=sky.split, shard_size=IN_SHARD)
-    (place / "pictures").mkdir()
+    (place / "images").mkdir()
     for name, one in zip(sky.ids, pixels, strict=True):
-        (place / "pictures" / f"{name}.jpg").write_bytes(as_jpeg(one))
-    paths = [str(place / "pictures" / f"{name}.jpg") for name in sky.ids]
+        (place / "images" / f"{name}.jpg").write_bytes(as_jpeg(one))
+    paths = [str(place / "images" / f"{name}.jpg") for name in sky.ids]
     pd.DataFrame({"id_str": sky.ids, "path": paths}).to_csv(place / "table.csv", index=False)
     build_model("tiny", image_size=32, crop=0.8).save_pretrained(place / "model")
-    code, said = process(
-        "predict", place / "store", "--model", place / "model", "--out", place / "whole", "--batch-size", BATCH
-    )
-    assert code == 0, said
+    words = "--model", place / "model", "--out", place / "whole", "--batch-size", BATCH
+    code, output = process("predict", place / "store", *words)
+    assert code == 0, output
     return place
 
 
@@ -96,16 +95,14 @@ def predict(place):
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(place, tmp_path):
-    words, dice = (
-        ("predict", place / "store", "--model", place / "model", "--out", tmp_path / "out", "--batch-size", BATCH),
-        random.Random(4),
-    )
+    options = "--model", place / "model", "--out", tmp_path / "out", "--batch-size", BATCH
+    words, dice = ("predict", place / "store", *options), random.Random(4)
     moments = [KILL_AT_LOOK.format(number=dice.randint(1, LOOKS // 3)) for _ in range(3)]
     moments += [KILL_IN_WRITING.format(number=n) for n in (1, 2)]
     dice.shuffle(moments)
     for moment in moments:
-        code, said = process(*words, sabotage=moment)
-        assert code == -signal.SIGKILL and not (tmp_path / "out" / SUMMARY).exists(), said
+        code, output = process(*words, sabotage=moment)
+        assert code == -signal.SIGKILL and not (tmp_path / "out" / SUMMARY).exists(), output
     assert list((tmp_path / "out").glob(".partial-*")), "no shard was killed while it was written"
     assert process(*words)[0] == 0
     same(content(tmp_path / "out"), content(place / "whole"))
@@ -116,26 +113,21 @@ def test_parts_are_the_whole_and_share_nothing(place, predict, tmp_path, of):
     parts = []
     for number in range(of):
         before = set(tmp_path.glob("out/*.parquet"))
-        code, said = predict("store", tmp_path / "out", "--part", f"{number}/{of}")
+        code, output = predict("store", tmp_path / "out", "--part", f"{number}/{of}")
         parts.append(set(tmp_path.glob("out/*.parquet")) - before)
-        assert code == 0 and (number == of - 1 or of > SHARDS or "still to be made" in said)
+        assert code == 0 and (number == of - 1 or of > SHARDS or "still to be made" in output)
     assert sum(map(len, parts)) == len(set.union(*parts)) == SHARDS
     same(content(tmp_path / "out"), content(place / "whole"))
 
 
 def test_ranks_of_torchrun_take_parts(place, tmp_path):
     run = (
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--no-python",
-        sys.executable,
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--no-python", sys.executable
     )
-    words = ("predict", place / "store", "--model", place / "model", "--out", tmp_path / "out", "--batch-size", BATCH)
-    code, said = process(*words, launcher=run)
-    assert code == 0, said
+    words = "--model", place / "model", "--out", tmp_path / "out", "--batch-size", BATCH
+    code, output = process("predict", place / "store", *words, launcher=run)
+    assert code == 0, output
     same(content(tmp_path / "out"), content(place / "whole"))
 
 
@@ -147,9 +139,8 @@ def test_every_galaxy_once_and_as_in_a_single_file(place, predict, tmp_path):
         Store(place / "store").ids,
     )
     assert shards.id_str.tolist() == one.id_str.tolist() == ids
-    pd.testing.assert_frame_equal(
-        shards, one, atol=0.01
-    )  # the last batch of a shard is shorter, and bfloat16 has three digits
+    # the last batch of a shard is shorter, and bfloat16 has three digits
+    pd.testing.assert_frame_equal(shards, one, atol=0.01)
 
 
 def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
@@ -166,7 +157,7 @@ def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 10, 0.5, -1])
-def test_a_cut_shard_is_made_again(place, predict, tmp_path, length):
+def test_a_truncated_shard_is_made_again(place, predict, tmp_path, length):
     assert predict("store", tmp_path / "out")[0] == 0
     file = tmp_path / "out" / "shard-00002.parquet"
     size, times = (
@@ -179,14 +170,15 @@ def test_a_cut_shard_is_made_again(place, predict, tmp_path, length):
     assert [path.name for path in times if path.stat().st_mtime_ns != times[path]] == [file.name]
 
 
-def test_what_belongs_to_others_is_refused_and_stays(place, predict, tmp_path):
+def test_other_results_are_refused_and_kept(place, predict, tmp_path):
     build_model("tiny", image_size=32, crop=0.8, seed=1).save_pretrained(tmp_path / "other")
     build_model("tiny", image_size=32, crop=0.9).save_pretrained(tmp_path / "nearer")
     before = content(place / "whole")
     for model in ("other", "nearer"):
-        refused("differs in model", "predict", place / "store", "--model", tmp_path / model, "--out", place / "whole")
+        words = "--model", tmp_path / model, "--out", place / "whole"
+        refused("differs in model", "predict", place / "store", *words)
     for what, source, options in (
-        ("input", "pictures", ()),
+        ("input", "images", ()),
         ("input", "store", ("--split", "test")),
         ("options", "store", ("--no-tta",)),
         ("options", "store", ("--embeddings",)),
@@ -210,49 +202,47 @@ def test_what_belongs_to_others_is_refused_and_stays(place, predict, tmp_path):
 
 def test_calibration_belongs_to_the_options(place, predict, tmp_path):
     build_model("tiny", image_size=32, crop=0.8).save_pretrained(tmp_path / "model")
-    assert (
-        sommelier("calibrate", tmp_path / "model", place / "store")[0] == 2
-    )  # the split val has too few galaxies to tell
-    code, said = sommelier(
+    # the split val has too few galaxies
+    assert sommelier("calibrate", tmp_path / "model", place / "store")[0] == 2
+    code, output = sommelier(
         "calibrate", tmp_path / "model", simulated_store(tmp_path / "many", n=80, size=48, val=0.6)
     )
-    assert code == 0, said
+    assert code == 0, output
     words = ("--split", "test", "--embeddings")  # no galaxy of the first shard is in the test
-    assert (
-        sommelier("predict", place / "store", "--model", tmp_path / "model", "--out", tmp_path / "out", *words)[0] == 0
-    )
+    words = "--model", tmp_path / "model", "--out", tmp_path / "out", *words
+    assert sommelier("predict", place / "store", *words)[0] == 0
     table = read_predictions(tmp_path / "out")
     assert len(pd.read_parquet(tmp_path / "out" / "shard-00000.parquet")) == 0 < len(table)
     assert (table["smooth-or-featured_smooth_lower"] < table["smooth-or-featured_smooth_upper"]).all()
-    refused("differs in options", "predict", place / "store", "--model", tmp_path / "model", "--out", place / "whole")
+    words = "--model", tmp_path / "model", "--out", place / "whole"
+    refused("differs in options", "predict", place / "store", *words)
 
 
 def test_a_split_of_a_store(place, predict, tmp_path):
     store = Store(place / "store")
     assert predict("store", tmp_path / "out", "--split", "test")[0] == 0
     assert read_predictions(tmp_path / "out").id_str.tolist() == [store.ids[i] for i in store.indices("test")]
-    code, said = sommelier("evaluate", tmp_path / "out", place / "store", "--split", "test")
-    assert code == 0 and "kaggle_rmse" in said
+    code, output = sommelier("evaluate", tmp_path / "out", place / "store", "--split", "test")
+    assert code == 0 and "kaggle_rmse" in output
 
 
-def test_bad_pictures_of_a_folder_are_named(place, predict, tmp_path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for path in (place / "pictures").iterdir():
-        (pictures / path.name).write_bytes(path.read_bytes())
-    good = sorted(path.name for path in pictures.iterdir())
-    (pictures / good[3]).write_bytes((pictures / good[3]).read_bytes()[:700])
-    (pictures / "page.jpg").write_text("404 Not Found")
-    (pictures / "empty.png").touch()
-    refused(
-        "(2.5%) are bad", "predict", pictures, "--model", place / "model", "--out", tmp_path / "out", "--max-bad", "0.02"
-    )
+def test_bad_images_of_a_folder_are_named(place, predict, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in (place / "images").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    good = sorted(path.name for path in folder.iterdir())
+    (folder / good[3]).write_bytes((folder / good[3]).read_bytes()[:700])
+    (folder / "page.jpg").write_text("404 Not Found")
+    (folder / "empty.png").touch()
+    words = "predict", folder, "--model", place / "model", "--out", tmp_path / "out"
+    refused("(2.5%) are bad", *words, "--max-bad", "0.02")
     assert not (tmp_path / "out" / SUMMARY).exists()
-    code, said = sommelier("predict", pictures, "--model", place / "model", "--out", tmp_path / "out")
+    code, output = sommelier(*words)
     assert (
         code == 0
-        and f"{len(good) - 1} galaxies, 3 images left out" in said
-        and "page.jpg: is no picture" in said
+        and f"{len(good) - 1} galaxies, 3 images left out" in output
+        and "page.jpg: is no picture" in output
     )
     assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {good[3], "page.jpg", "empty.png"}
     assert read_predictions(tmp_path / "out").id_str.tolist() == [name for name in good if name != good[3]]
@@ -282,29 +272,16 @@ def test_bad_tables_and_parts_are_refused(place, tmp_path):
         "'path' is missing": table[["id_str"]],
     }.items():
         spoilt.to_csv(tmp_path / "table.csv", index=False)
-        refused(name, "predict", tmp_path / "table.csv", "--model", place / "model", "--out", tmp_path / "out")
+        words = "--model", place / "model", "--out", tmp_path / "out"
+        refused(name, "predict", tmp_path / "table.csv", *words)
     for part in ("2/2", "1", "-1/2", "a/b"):
         refused(
-            "counted from 0",
-            "predict",
-            place / "store",
-            "--model",
-            place / "model",
-            "--out",
-            tmp_path / "out",
-            "--part",
-            part,
+            "counted from 0", "predict", place / "store", "--model", place / "model",
+            "--out", tmp_path / "out", "--part", part
         )
     refused(
-        "give --out a folder",
-        "predict",
-        place / "store",
-        "--model",
-        place / "model",
-        "--out",
-        tmp_path / "one.parquet",
-        "--part",
-        "0/2",
+        "give --out a folder", "predict", place / "store", "--model", place / "model",
+        "--out", tmp_path / "one.parquet", "--part", "0/2"
     )
     assert not (tmp_path / "out").exists()
 
@@ -328,7 +305,7 @@ def test_embeddings_are_the_features_and_go_where_predictions_go(place, tmp_path
     assert sommelier("export", tmp_path / "out", "--out", tmp_path / "table.fits")[0] == 0
 
 
-def test_memory_holds_a_batch_of_pictures(place, monkeypatch):
+def test_memory_holds_one_batch_of_images(place, monkeypatch):
     galaxies, seen = open_input(place / "store"), []
     nothing = [], torch.empty(0), {}
     monkeypatch.setattr(
@@ -341,7 +318,7 @@ def test_memory_holds_a_batch_of_pictures(place, monkeypatch):
     assert sum(seen) <= 8 and sum(1 for _ in batches) == IN_SHARD // 4 - 1
 
 
-def test_a_cut_feature_cache_is_made_again(place, tmp_path):
+def test_a_truncated_feature_cache_is_made_again(place, tmp_path):
     model, store = build_model("tiny", image_size=32, crop=0.8).eval(), Store(place / "store")
     first = encode(model, store, cache=tmp_path).values
     (file,) = tmp_path.iterdir()

@@ -12,10 +12,10 @@ from galaxy_sommelier.studies.shift import (
     classifier_auc,
     column_shift,
     discrepancy,
-    similarities,
     paired_shift,
     set_shift,
     shuffles,
+    similarities,
 )
 
 REPEATS = 200
@@ -58,7 +58,7 @@ def test_no_shift_gives_uniform_p_for_columns():
 
 
 @pytest.mark.parametrize("size", [0.1, 0.5, 1.0])
-def test_an_injected_shift_lies_in_its_interval(size):
+def test_an_injected_shift_is_in_its_interval(size):
     rng, held = np.random.default_rng(25), []
     for _ in range(REPEATS):
         a, b = (
@@ -70,7 +70,7 @@ def test_an_injected_shift_lies_in_its_interval(size):
     assert 0.90 <= np.mean(held) <= 0.99
 
 
-def test_the_auc_of_a_shift_lies_in_its_interval():
+def test_the_auc_of_a_shift_is_in_its_interval():
     rng, best, held = np.random.default_rng(16), stats.norm.cdf(1 / np.sqrt(2)), []
     for _ in range(100):
         told = classifier_auc(rng.normal(0, 1, (400, 1)), rng.normal(1, 1, (400, 1)), rng)
@@ -98,7 +98,7 @@ def test_a_paired_shift_is_found_where_an_unpaired_one_is_not():
 
 
 def test_scores_over_different_answers_are_refused():
-    """The first predecessor held 74 outputs on SDSS against 9 answers on another survey."""
+    """The first predecessor compared 74 outputs on SDSS with 9 answers on another survey."""
     outputs = [
         f"{answer}{kind}" for answer in SCHEMAS["gz2"].answers for kind in ("_fraction", "_weighted_fraction")
     ]
@@ -108,7 +108,7 @@ def test_scores_over_different_answers_are_refused():
 
 
 def test_every_crosswalk_is_whole_and_the_same_both_ways():
-    """All pairs of campaigns share measures, made of answers that each has; which they are does not depend on the order."""
+    """All pairs of campaigns share measures, made of answers that each has; their order does not matter."""
     for a in SCHEMAS.values():
         for b in SCHEMAS.values():
             for m in crosswalk(a, b):

@@ -1,4 +1,4 @@
-"""Jobs on a real Slurm: done, failed, cancelled, warned before their time is up, requeued, in parts and on two nodes."""
+"""Jobs on a real Slurm: done, failed, cancelled, warned, requeued, in parts and on two nodes."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ PartitionName=main Nodes=ALL Default=YES State=UP
 
 
 def wait_for(happened, seconds=120):
-    """What `happened()` gives as soon as that is something; an error at the deadline."""
+    """Return the first true value of `happened()`; fail at the deadline."""
     deadline = time.monotonic() + seconds
     while not (found := happened()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain"
@@ -67,7 +67,7 @@ def free_ports(count):
 
 
 def daemons(folder, host):
-    """The commands of a Slurm of two nodes on this machine."""
+    """Return the commands of a Slurm of two nodes on this machine."""
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
@@ -83,16 +83,15 @@ def daemons(folder, host):
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """The Slurm that runs here; else one of our own, which is stopped after the tests."""
+    """The running Slurm, else one that is started here and stopped after the tests."""
     if shutil.which("sinfo") and answer("sinfo", "--noheader"):
         yield
         return
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
     if missing or os.geteuid() != 0:
         complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
-        complain(
-            f"needs a Slurm that runs, or root and Debian's slurm-wlm and munge to start one (missing: {missing or 'root'})"
-        )
+        lacking = missing or "root"
+        complain(f"needs a running Slurm, or root, slurm-wlm and munge to start one (missing: {lacking})")
     folder, host, processes = Path(tempfile.mkdtemp(prefix="slurm-")), socket.gethostname().split(".")[0], []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
@@ -115,7 +114,7 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch):
-    """Jobs find the `sommelier` of this environment."""
+    """Let jobs find the `sommelier` of this environment."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
@@ -125,10 +124,10 @@ def sommelier(*words):
 
 
 def submitted(*words) -> str:
-    """The number of the job that `sommelier` submitted."""
-    code, said = sommelier(*words)
-    assert code == 0, said
-    return said.split()[1].rstrip(":")
+    """Return the number of the job that `sommelier` submitted."""
+    code, output = sommelier(*words)
+    assert code == 0, output
+    return output.split()[1].rstrip(":")
 
 
 def states(job):
@@ -136,7 +135,7 @@ def states(job):
 
 
 def wait_end(job, seconds=120):
-    """How a job ended."""
+    """Wait for a job and return how it ended."""
     ends = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
     return wait_for(lambda: (found := states(job)) and set(found) <= ends and found, seconds)
 
@@ -202,36 +201,23 @@ def test_a_failing_cell_ends_the_job(nap, tmp_path):
     )
 
 
-def test_cancelled_it_is_unfinished_and_can_be_submitted_again(nap, tmp_path):
+def test_a_cancelled_job_is_unfinished_and_can_be_submitted_again(nap, tmp_path):
     run = tmp_path / "one"
     words = ("run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "300", "--out", run)
     job = submitted(*words)
     wait_for((run / "metrics.json").exists)
-    code, said = sommelier(*words)
-    assert code == 2 and f"job {job} is still at work" in said
+    code, output = sommelier(*words)
+    assert code == 2 and f"job {job} is still at work" in output
     subprocess.run(["scancel", job], check=True)
     assert wait_end(job) == ["CANCELLED"] and status(run) == "unfinished" and attempts(run) == ["started"]
     assert wait_end(submitted(*words)) == ["COMPLETED"] and status(run) == "done"
 
 
-def test_what_does_not_listen_is_requeued_when_the_warning_is_nearly_over(nap, tmp_path):
+def test_a_job_that_ignores_the_signal_is_requeued_when_the_warning_is_nearly_over(nap, tmp_path):
     run = tmp_path / "one"
     job = submitted(
-        "run",
-        nap,
-        "--slurm",
-        "local",
-        "-s",
-        "cpus",
-        "1",
-        "-s",
-        "warning",
-        "10",
-        "-p",
-        "seconds",
-        "300",
-        "--out",
-        run,
+        "run", nap, "--slurm", "local", "-s", "cpus", "1", "-s", "warning", "10", "-p", "seconds", "300",
+        "--out", run
     )
     wait_for((run / "metrics.json").exists)
     subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
@@ -241,7 +227,7 @@ def test_what_does_not_listen_is_requeued_when_the_warning_is_nearly_over(nap, t
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
-    """A training whose first attempt waits for the signal after its eighth step, amid an epoch; and the run that was never disturbed."""
+    """A training that waits for the signal after its eighth step, within an epoch; and an undisturbed run."""
     folder = tmp_path_factory.mktemp("training")
     store = simulated_store(folder / "sky", n=120, size=48)
     notebook = experiment(
@@ -262,7 +248,8 @@ class Waiting(checkpoints.StopOnSignal):
                 time.sleep(0.01)
         super().on_step_end(args, state, control, **kwargs)
 checkpoints.StopOnSignal = Waiting
-train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3))""",
+settings = make_settings(stage="full", image_size=32, crop=1.0, epochs=3, batch_size=16, seed=3)
+train(store, Path(out, "full"), settings)""",
     )
     undisturbed = run_experiment(
         str(notebook), {"store": str(store), "waits": False}, out=folder / "undisturbed", progress=False
@@ -271,14 +258,14 @@ train(store, Path(out, "full"), make_settings(stage="full", image_size=32, crop=
 
 
 def same(run, undisturbed):
-    """Whether two runs ended with the same bytes."""
+    """Return whether two runs ended with the same bytes."""
     names = ("model/model.safetensors", "predictions.parquet", "history.csv")
     return [sha256_file(run / "full" / name) for name in names] == [
         sha256_file(undisturbed / "full" / name) for name in names
     ]
 
 
-def test_warned_a_training_saves_a_checkpoint_and_the_requeued_job_goes_on(training, tmp_path):
+def test_a_warned_training_saves_a_checkpoint_and_the_requeued_job_continues(training, tmp_path):
     notebook, store, undisturbed = training
     run = tmp_path / "one"
     job = submitted(
@@ -292,7 +279,7 @@ def test_warned_a_training_saves_a_checkpoint_and_the_requeued_job_goes_on(train
     assert same(run, undisturbed)
 
 
-def test_at_its_time_limit_a_job_is_requeued_and_goes_on(training, tmp_path):
+def test_at_its_time_limit_a_job_is_requeued_and_continues(training, tmp_path):
     notebook, store, undisturbed = training
     run = tmp_path / "one"
     limits = ("-s", "cpus", "1", "-s", "time", "00:01:00", "-s", "warning", "10")
@@ -301,13 +288,13 @@ def test_at_its_time_limit_a_job_is_requeued_and_goes_on(training, tmp_path):
     assert same(run, undisturbed)
 
 
-def test_a_verb_is_a_job_too(tmp_path, monkeypatch):
+def test_a_command_can_be_a_job(tmp_path, monkeypatch):
     monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
     job = submitted("submit", "-s", "cpus", "1", "local", "runs")
     [folder] = (tmp_path / "runs").iterdir()
     assert wait_end(job) == ["COMPLETED"] and job in (folder / "slurm.log").read_text()
-    code, said = sommelier("submit", "local", "runs", "--al")
-    assert code == 2 and "No such option" in said and [folder] == list((tmp_path / "runs").iterdir())
+    code, output = sommelier("submit", "local", "runs", "--al")
+    assert code == 2 and "No such option" in output and [folder] == list((tmp_path / "runs").iterdir())
 
 
 WORKER = """\
@@ -395,39 +382,29 @@ def test_the_processes_of_two_nodes_find_each_other(tmp_path):
         (("-s", "time", "soon"), "sbatch refused"),
     ],
 )
-def test_nothing_is_submitted_before_all_is_checked(nap, tmp_path, words, complaint):
+def test_nothing_is_submitted_before_everything_is_checked(nap, tmp_path, words, complaint):
     before = answer("squeue", "--noheader", "--states=all")
-    code, said = sommelier("run", nap, "--slurm", "local", *words, "--out", tmp_path / "one")
-    assert code == 2 and complaint in said and len(said.splitlines()) == 1
+    code, output = sommelier("run", nap, "--slurm", "local", *words, "--out", tmp_path / "one")
+    assert code == 2 and complaint in output and len(output.splitlines()) == 1
     assert not (tmp_path / "one").exists() and answer("squeue", "--noheader", "--states=all") == before
 
 
 def test_without_sbatch_nothing_is_left_behind(nap, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
+    code, output = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
     assert (
         code == 2
-        and "there is no Slurm here" in said
-        and len(said.splitlines()) == 1
+        and "there is no Slurm here" in output
+        and len(output.splitlines()) == 1
         and not (tmp_path / "one").exists()
     )
 
 
-def test_a_slurm_that_does_not_answer_is_not_taken_for_one_without_jobs(nap, tmp_path, monkeypatch):
+def test_an_unreachable_slurm_is_not_taken_for_one_without_jobs(nap, tmp_path, monkeypatch):
     monkeypatch.setenv("GALAXY_SOMMELIER_DATA", str(tmp_path))
     words = (
-        "run",
-        nap,
-        "--slurm",
-        "local",
-        "-s",
-        "cpus",
-        "1",
-        "-p",
-        "seconds",
-        "300",
-        "--out",
-        tmp_path / "runs" / "nap-1",
+        "run", nap, "--slurm", "local", "-s", "cpus", "1", "-p", "seconds", "300",
+        "--out", tmp_path / "runs" / "nap-1"
     )
     job = submitted(*words)
     squeue = tmp_path / "bin" / "squeue"
@@ -436,15 +413,15 @@ def test_a_slurm_that_does_not_answer_is_not_taken_for_one_without_jobs(nap, tmp
     squeue.chmod(0o755)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{squeue.parent}:{os.environ['PATH']}")
-        code, said = sommelier(*words)
+        code, output = sommelier(*words)
         table = sommelier("runs")[1]
-    assert code == 2 and "squeue refused: Socket timed out" in said and len(said.splitlines()) == 1
+    assert code == 2 and "squeue refused: Socket timed out" in output and len(output.splitlines()) == 1
     assert job in table and "unknown" in table and "KILLED" not in table
     subprocess.run(["scancel", job], check=True)
     assert wait_end(job) == ["CANCELLED"]
 
 
-def test_a_job_that_may_be_there_keeps_its_folder(nap, tmp_path, monkeypatch):
+def test_a_job_that_may_exist_keeps_its_folder(nap, tmp_path, monkeypatch):
     run = subprocess.run
 
     def slow(command, **options):
@@ -453,10 +430,10 @@ def test_a_job_that_may_be_there_keeps_its_folder(nap, tmp_path, monkeypatch):
         return run(command, **options)
 
     monkeypatch.setattr(subprocess, "run", slow)
-    code, said = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
+    code, output = sommelier("run", nap, "--slurm", "local", "--out", tmp_path / "one")
     assert (
         code == 2
-        and "did not answer within 60 s; look for the job with `squeue --me`" in said
-        and len(said.splitlines()) == 1
+        and "did not answer within 60 s; look for the job with `squeue --me`" in output
+        and len(output.splitlines()) == 1
     )
     assert (tmp_path / "one" / "job.sh").exists() and not (tmp_path / "one" / "slurm.json").exists()

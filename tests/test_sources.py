@@ -1,4 +1,4 @@
-"""Every campaign through the command line, from published files to scores; and everything real that there is."""
+"""Every campaign through the command line, from published files to scores; and all real files."""
 
 import json
 
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(5)
 
 
 def sommelier(*words, expect=0):
-    """What a command printed, run in this process."""
+    """Run a command in this process and return what it printed."""
     result = CliRunner().invoke(main, [str(word) for word in words])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -43,26 +43,26 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
     table = tables.write(tmp_path / name, rows, N)
     published = pd.read_parquet(table) if name.endswith(".parquet") else pd.read_csv(table)
     (tmp_path / "images").mkdir()
-    for each in published[ids][: N - 2]:  # two galaxies have no picture
+    for each in published[ids][: N - 2]:  # two galaxies have no image
         (tmp_path / "images" / f"{each}.jpg").write_bytes(
             encode(RNG.integers(0, 256, (48, 48, 3), dtype=np.uint8))
         )
-    left_out = (
-        0 if campaign == "desi" else 2
-    )  # of its 8.67 million galaxies only those with a picture are taken
-    said = sommelier(
+    # of the 8.67 million galaxies of DESI only those with an image are taken
+    left_out = 0 if campaign == "desi" else 2
+    text = sommelier(
         "prepare", source, "--root", tmp_path, "--out", tmp_path / "store", "--val", "0.3", "--max-bad", "0.1"
     )
-    assert f"{N - 2} galaxies, {left_out} images left out" in said
+    assert f"{N - 2} galaxies, {left_out} images left out" in text
     store = Store(tmp_path / "store")
     assert store.schema == SCHEMAS[campaign] and len(store) == N - 2
     sommelier("train", tmp_path / "store", "--stage", "probe", "--out", tmp_path / "run", *SMALL)
-    sommelier("predict", tmp_path / "store", "--model", tmp_path / "run", "--out", tmp_path / "told.parquet", "--no-tta")
-    said = sommelier(
-        "evaluate", tmp_path / "told.parquet", tmp_path / "store", "--out", tmp_path / "scores.json"
+    words = "--model", tmp_path / "run", "--out", tmp_path / "predicted.parquet", "--no-tta"
+    sommelier("predict", tmp_path / "store", *words)
+    text = sommelier(
+        "evaluate", tmp_path / "predicted.parquet", tmp_path / "store", "--out", tmp_path / "scores.json"
     )
     scores = read_json(tmp_path / "scores.json")
-    assert "mean_r" in said and -1 <= scores["mean_r"] <= 1
+    assert "mean_r" in text and -1 <= scores["mean_r"] <= 1
     assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["schema"]["name"] == campaign
 
 
@@ -73,11 +73,11 @@ def test_two_campaigns_in_one_table_are_refused(tmp_path):
     )
     own = pd.DataFrame({"id_str": ["a", "b"], "campaign": ["gz2", "candels"]})
     own.to_csv(tmp_path / "table.csv", index=False)
-    said = sommelier("prepare", "table", "--root", tmp_path, "--out", tmp_path / "out", expect=2)
-    assert "the column campaign holds candels, gz2" in said and len(said.splitlines()) == 1 and table.exists()
+    text = sommelier("prepare", "table", "--root", tmp_path, "--out", tmp_path / "out", expect=2)
+    assert "the column campaign holds candels, gz2" in text and len(text.splitlines()) == 1 and table.exists()
 
 
-def test_every_real_file_goes_in(kaggle_root, gz2_root, stripe82_root, tmp_path):
+def test_every_real_file_is_accepted(kaggle_root, gz2_root, stripe82_root, tmp_path):
     data = kaggle_root.parent
     for words, good, bad in (
         (
@@ -90,15 +90,15 @@ def test_every_real_file_goes_in(kaggle_root, gz2_root, stripe82_root, tmp_path)
     ):
         out = tmp_path / words[0] / words[2].name
         out.parent.mkdir(exist_ok=True)
-        said = sommelier("prepare", *words, "--out", out)
-        assert f"{good} galaxies, {bad} images left out" in said, said
+        text = sommelier("prepare", *words, "--out", out)
+        assert f"{good} galaxies, {bad} images left out" in text, text
     assert (
-        "is cut off" in said and "lacks 76% of band g" in said
+        "is cut off" in text and "lacks 76% of band g" in text
     )  # the truncated one and the one with a large gap
-    said = sommelier(
+    text = sommelier(
         "prepare", "willett", "--root", stripe82_root, "--out", tmp_path / "stripe82", "--max-bad", "1"
     )
-    assert "377 galaxies, 19,384 images left out" in said
+    assert "377 galaxies, 19,384 images left out" in text
     assert Store(tmp_path / "stripe82").votes.shape == (377, 37)
     assert "7,083 galaxies, 0 images left out" in sommelier(
         "prepare", "kaggle", "--root", kaggle_root, "--out", tmp_path / "kaggle"

@@ -43,7 +43,7 @@ def store(sky, tmp_path):
     return Store(tmp_path / "store", schema=GZ2)
 
 
-def test_everything_comes_back(sky, store):
+def test_everything_is_read_back(sky, store):
     table, images = sky
     assert store.ids == table.id_str.tolist() and len(store) == N
     assert (
@@ -95,7 +95,7 @@ def test_same_input_same_bytes(sky, tmp_path, store):
     assert a == b != c
 
 
-def test_refuses_what_does_not_fit(sky, store, tmp_path):
+def test_inputs_that_do_not_fit_are_refused(sky, store, tmp_path):
     table, images = sky
     for broken, what in (
         (table.drop(columns="bar_yes_fraction"), "bar_yes_fraction"),
@@ -114,7 +114,7 @@ def test_refuses_what_does_not_fit(sky, store, tmp_path):
     assert not (tmp_path / "new").exists() and sorted(os.listdir(tmp_path)) == ["store"]
 
 
-def test_folders_that_are_no_store(store, tmp_path):
+def test_folders_that_are_not_stores(store, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "store.json").write_text('{"schema": ')
@@ -232,12 +232,12 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(tmp_path, sky)
     table, images = sky
     write_store(
         table, tmp_path / "store", images=images
-    )  # and the next attempt is not in the way of the last
+    )  # and the next attempt succeeds
     assert len(Store(tmp_path / "store")) == N
 
 
 def files_of(sky, folder, count=N):
-    """The galaxy table with its pictures in files."""
+    """Return the galaxy table with its images in files."""
     table, images = sky
     folder.mkdir()
     paths = [folder / f"{name}.png" for name in table.id_str[:count]]
@@ -260,7 +260,7 @@ store.write_store(pd.read_pickle(sys.argv[1]), sys.argv[2], shard_size=10)
 """
 
 
-def test_goes_on_after_a_kill(tmp_path, sky, monkeypatch):
+def test_continues_after_a_kill(tmp_path, sky, monkeypatch):
     from galaxy_sommelier.data import store as module
 
     table = files_of(sky, tmp_path / "images")
@@ -284,7 +284,7 @@ def test_goes_on_after_a_kill(tmp_path, sky, monkeypatch):
     assert Store(tmp_path / "store").verify().ids == table.id_str.tolist()
 
 
-def test_what_an_earlier_attempt_left_is_not_taken_for_something_else(tmp_path, sky):
+def test_files_of_an_earlier_attempt_are_checked(tmp_path, sky):
     table = files_of(sky, tmp_path / "images")
     for path in table.path[:20]:
         open(path, "wb").close()

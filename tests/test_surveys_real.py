@@ -85,12 +85,12 @@ def test_exemplars_smooth_or_featured(head):
     predict, folder = head[-1], real("data/exemplars")
     shown = pd.read_csv(folder / "labels.csv").query("four_class_hint.notna() and survey != 'survey'")
     values = predict([folder / "images" / file for file in shown.file], 0.6)
-    featured, said = shown.four_class_hint != "smooth", values[:, 1] > values[:, 0]
+    featured, predicted = shown.four_class_hint != "smooth", values[:, 1] > values[:, 0]
     rows = []
     for name, some in shown.groupby("survey").groups.items():
         place = shown.index.get_indexer(some)
         right, n, share = (
-            int((featured.to_numpy()[place] == said[place]).sum()),
+            int((featured.to_numpy()[place] == predicted[place]).sum()),
             len(place),
             featured.to_numpy()[place].mean(),
         )

@@ -1,4 +1,4 @@
-"""Training across processes: kills, restarts, full disks and the folders of other runs."""
+"""Training across processes: kills, restarts, full disks, and folders of other runs."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def sky(tmp_path_factory):
 
 
 def start(store, out, limit="", **settings):
-    """`train` in a process of its own."""
+    """Start `train` in a process of its own."""
     command = [sys.executable, "-c", limit + PROGRAM, str(store), str(out), json.dumps({**SMALL, **settings})]
     return subprocess.Popen(
         command,
@@ -58,7 +58,7 @@ def end(process):
 
 
 def kill_when(process, path):
-    """SIGKILL at the moment when `path` appears."""
+    """Send SIGKILL at the moment when `path` appears."""
     until = time.time() + 100
     while not path.exists() and process.poll() is None and time.time() < until:
         time.sleep(0.001)
@@ -68,7 +68,7 @@ def kill_when(process, path):
 
 
 @pytest.mark.parametrize("stage", ["full", "head"])
-def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
+def test_a_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
     assert end(start(sky, tmp_path / "undisturbed", stage=stage))[0] == 0
     steps = int(pd.read_csv(tmp_path / "undisturbed" / "history.csv").step[0])
     killed = tmp_path / "killed"
@@ -83,7 +83,7 @@ def test_killed_run_ends_like_an_undisturbed_one(sky, tmp_path, stage):
 
 
 def stop_at(patch, *steps):
-    """The training that follows gets SIGUSR1 at the end of each of these steps."""
+    """Send SIGUSR1 to the next training at the end of each of these steps."""
 
     class Asked(checkpoints.StopOnSignal):
         def on_step_end(self, args, state, control, **kwargs):
@@ -99,12 +99,12 @@ def stop_at(patch, *steps):
     [{"stage": "full"}, {"stage": "head", "dropout": 0.3}, {"stage": "full", "patience": 1}],
     ids=str,
 )
-def test_asked_to_stop_it_goes_on_in_the_middle_of_an_epoch(sky, tmp_path, monkeypatch, settings):
+def test_a_stopped_training_continues_within_an_epoch(sky, tmp_path, monkeypatch, settings):
     undisturbed = train(sky, tmp_path / "undisturbed", make_settings(**SMALL, **settings))
     rows = pd.read_csv(undisturbed / "history.csv")
     epoch, last = int(rows.step[0]), int(rows.step.iloc[-1])
     asked, before = tmp_path / "asked", signal.getsignal(signal.SIGUSR1)
-    # amid an epoch, at its end, after its first step, before the last and at the last
+    # within an epoch, at its end, after its first step, before the last and at the last
     for step in (2, epoch, epoch + 1, last - 1, last):
         with monkeypatch.context() as patch:
             stop_at(patch, step)
@@ -119,7 +119,7 @@ def test_asked_to_stop_it_goes_on_in_the_middle_of_an_epoch(sky, tmp_path, monke
         assert sha256_file(asked / name) == sha256_file(undisturbed / name), name
 
 
-def test_killed_while_it_predicts_it_does_not_train_again(sky, tmp_path, monkeypatch):
+def test_killed_while_predicting_it_does_not_train_again(sky, tmp_path, monkeypatch):
     settings = make_settings(**SMALL, patience=1)
     with monkeypatch.context() as patch:
         patch.setattr(training, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -148,7 +148,7 @@ def halve(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_a_damaged_checkpoint_is_left_out(sky, tmp_path, monkeypatch):
+def test_a_damaged_checkpoint_is_skipped(sky, tmp_path, monkeypatch):
     undisturbed = train(sky, tmp_path / "undisturbed", make_settings(**SMALL))
     steps = int(pd.read_csv(undisturbed / "history.csv").step[0])
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
@@ -159,11 +159,7 @@ def test_a_damaged_checkpoint_is_left_out(sky, tmp_path, monkeypatch):
     )
     names = read_json(tmp_path / f"asked/checkpoints/checkpoint-{steps + 1}/complete.json")["files"]
     assert {
-        "model.safetensors",
-        "optimizer.pt",
-        "scheduler.pt",
-        "rng_state.pth",
-        "trainer_state.json",
+        "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"
     } <= set(names)
     cut = [("model.safetensors", halve), ("trainer_state.json", empty), ("complete.json", halve)]
     for name, damage in [*((name, Path.unlink) for name in names), *cut]:
@@ -184,9 +180,9 @@ FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_0
 
 
 def test_full_disk_leaves_nothing_half_written(sky, tmp_path):
-    code, said = end(start(sky, tmp_path / "run", limit=FULL_DISK))
-    line = said.strip().splitlines()[-1]
-    assert code == 1 and line.startswith("bad input") and "cannot be written" in line, said
+    code, output = end(start(sky, tmp_path / "run", limit=FULL_DISK))
+    line = output.strip().splitlines()[-1]
+    assert code == 1 and line.startswith("bad input") and "cannot be written" in line, output
     assert not (tmp_path / "run" / "model").exists() and not (tmp_path / "run" / "metrics.json").exists()
     assert end(start(sky, tmp_path / "run"))[0] == 0
     assert (tmp_path / "run" / "metrics.json").exists()
@@ -211,7 +207,7 @@ def test_another_run_in_the_folder_is_refused(sky, tmp_path):
         train(sky, tmp_path / "run", make_settings(**{**SMALL, "seed": 4}, stage="baseline"))
 
 
-def test_a_finished_run_stays_as_it_is(sky, tmp_path):
+def test_a_finished_run_is_left_unchanged(sky, tmp_path):
     settings = make_settings(**SMALL, stage="baseline", tta=False)
     run = train(sky, tmp_path / "run", settings)
     left = {path: sha256_file(path) for path in run.rglob("*") if path.is_file()}

@@ -64,7 +64,7 @@ def sky(tmp_path_factory):
 
 
 def run(sky, out, settings, processes=1, moment=0):
-    """`train` in processes of its own, killed at a moment if that is asked for."""
+    """Run `train` in processes of its own, killed at a given moment if any."""
     how = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         if processes > 1
@@ -126,10 +126,10 @@ def test_a_folder_is_for_one_training_at_a_time(sky, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_averaged_weights_are_kept_and_the_others_learn_on(sky, tmp_path):
+def test_averaged_weights_are_saved_and_do_not_change_training(sky, tmp_path):
     plain, averaged = (train(sky, tmp_path / str(ema), make_settings(**STILL, ema=ema)) for ema in (0.0, 0.9))
     losses = [pd.read_csv(run / "history.csv").train_loss for run in (plain, averaged)]
-    assert losses[0].equals(losses[1])  # what learns is the same
+    assert losses[0].equals(losses[1])  # the trained weights are the same
     assert sha256_file(plain / "model/model.safetensors") != sha256_file(averaged / "model/model.safetensors")
 
 
@@ -140,15 +140,15 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on(sky, tmp_path):
     training = subprocess.Popen(words, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert any(
         "epoch=2" in line for line in training.stderr
-    )  # the bar says so after the checkpoint of the first epoch
+    )  # shown by the bar after the checkpoint of the first epoch
     second = [
         child
         for child in psutil.Process(training.pid).children(recursive=True)
         if child.environ().get("RANK") == "1"
     ]
     second[0].kill()
-    said = training.communicate(timeout=60)[1]
-    assert training.returncode == 2 and "killed by signal 9" in said and "Traceback" not in said, said
+    output = training.communicate(timeout=60)[1]
+    assert training.returncode == 2 and "killed by signal 9" in output and "Traceback" not in output, output
     assert not (tmp_path / "run" / "metrics.json").exists()
     again = subprocess.run(words, env=ENV, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and "kaggle_rmse" in again.stdout, again.stderr

@@ -1,4 +1,4 @@
-"""A vision-language model behind a server on this machine that misbehaves in every way we know; the key never leaves for disk or screen."""
+"""A vision-language server on this machine that fails in every known way; no file or screen shows the key."""
 
 import json
 import logging
@@ -45,31 +45,31 @@ QUICK = Terms(model="teacher", per_minute=1e6, threads=2, retries=2)
 
 
 class MoodyReply(ReplyHandler):
-    """Notes who asks, then does what the script says."""
+    """Notes the key of a request, then follows the script."""
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append(self.headers["Authorization"])
-        picture = asked["messages"][0]["content"][1]["image_url"]["url"]
+        image = asked["messages"][0]["content"][1]["image_url"]["url"]
         with self.server.lock:
-            self.server.asked[picture] += 1
+            self.server.asked[image] += 1
             mood = self.server.script.pop(0) if self.server.script else self.server.mood
         if mood is not None:
             mood(self, asked)
         else:
-            self.server.answered[picture] += 1
+            self.server.answered[image] += 1
             self.send(200, self.server.reply(asked))
 
 
 class Moody(StandIn):
-    """A stand-in with a script: what to do with the first requests, one after the other; `mood` with all others."""
+    """A stand-in with a script for the first requests, one after the other, and `mood` for all others."""
 
     def __init__(self, *script, mood=None):
         super().__init__([FOUR_CLASSES, GZ2], MoodyReply)
         self.script, self.mood, self.lock, self.seen = list(script), mood, threading.Lock(), []
         self.asked, self.answered, self.open = Counter(), Counter(), threading.Event()
 
-    def handle_error(self, request, client_address):  # the other side hung up, or was killed
+    def handle_error(self, request, client_address):  # the client closed the connection, or was killed
         pass
 
 
@@ -92,7 +92,7 @@ def sky(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def key_watch(monkeypatch, tmp_path, capfd, caplog):
-    """A key is in the environment. After the test it is in no file, on no screen and in no log, however loud the logs."""
+    """A key is in the environment. After the test it is in no file, on no screen and in no log."""
     monkeypatch.setenv(KEY, SECRET)
     caplog.set_level(logging.DEBUG)
     yield
@@ -105,7 +105,7 @@ def key_watch(monkeypatch, tmp_path, capfd, caplog):
 
 @pytest.fixture
 def slept(monkeypatch):
-    """Nobody sleeps; how long they would have is noted."""
+    """Replace sleeping by a list of the waits."""
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
     return waits
@@ -124,14 +124,14 @@ def start():
 
 
 def put_to(server, sky, folder, n=8, tree=FOUR_CLASSES, **terms):
-    """Ask about the first n galaxies; the replies and the books."""
+    """Send the first n galaxies; return the replies and the books."""
     there = replace(QUICK, **{"base_url": server if isinstance(server, str) else server.url} | terms)
     books = Books(folder / "run" / "requests.jsonl", there)
     return ask_model(tree, sky, sky.ids[:n], there, books, folder / "answers"), books
 
 
 def refusal(server, sky, folder, **terms):
-    """The one line with which asking ends."""
+    """Return the one line with which a run ends."""
     with pytest.raises(BadInput) as error:
         put_to(server, sky, folder, **terms)
     line = str(error.value)
@@ -179,7 +179,7 @@ def test_a_filter_of_the_server_is_a_refusal(sky, tmp_path, start):
     assert books.total["turned_away"] == 1
 
 
-def test_each_request_carries_picture_question_form_and_key(sky, tmp_path, start):
+def test_each_request_carries_image_question_form_and_key(sky, tmp_path, start):
     bodies = []
     server = start(
         mood=lambda reply, asked: (bodies.append(asked), reply.send(200, reply.server.reply(asked)))
@@ -205,12 +205,11 @@ def test_too_many_requests_waits_as_long_as_the_server_says(sky, tmp_path, start
     )
 
 
-def test_errors_of_the_server_are_repeated_later_and_later(sky, tmp_path, start, slept):
+def test_server_errors_are_retried_at_growing_intervals(sky, tmp_path, start, slept):
     records, _ = put_to(start(status(500), status(503)), sky, tmp_path, threads=1)
     first, second = (wait for wait in slept if wait > 0.01)
-    assert (
-        0.375 <= first <= 0.5 and 0.75 <= second <= 1.0
-    )  # half a second, then a whole one, each less up to a quarter by chance
+    # half a second, then a whole one, each less up to a quarter at random
+    assert 0.375 <= first <= 0.5 and 0.75 <= second <= 1.0
     assert (read_all(FOUR_CLASSES, records).kind == "answered").all()
 
 
@@ -248,7 +247,7 @@ def test_a_reply_that_is_cut_off_is_lost(sky, tmp_path, start):
 
 
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
-def test_neither_key_nor_picture_follows_a_redirect(code, sky, tmp_path, start):
+def test_neither_key_nor_image_follows_a_redirect(code, sky, tmp_path, start):
     other = start()
     server = start(mood=status(code, Location=f"{other.url}/chat/completions"))
     line = refusal(server, sky, tmp_path)
@@ -281,7 +280,7 @@ def test_a_limit_of_requests_stops_and_the_next_start_pays_for_nothing_twice(sky
     with pytest.raises(CapReached, match="max_requests=5 is reached after 5 requests"):
         put_to(server, sky, tmp_path, n=12, max_requests=5)
     assert len(server.answered) == 5
-    with pytest.raises(CapReached):  # the books are those of the run folder: a new start is no new limit
+    with pytest.raises(CapReached):  # the books are in the run folder: a new start keeps the limit
         put_to(server, sky, tmp_path, n=12, max_requests=5)
     records, books = put_to(server, sky, tmp_path, n=12, max_requests=12)
     assert len(records) == 12 and set(server.asked.values()) == {1} and spent(books)["requests"] == 12
@@ -299,7 +298,7 @@ def test_a_limit_of_money_holds_with_many_threads(sky, tmp_path, start):
     )
 
 
-def test_a_picture_that_is_dearer_than_said_is_noticed(sky, tmp_path, start):
+def test_an_image_that_costs_more_than_stated_is_noticed(sky, tmp_path, start):
     def dear(reply, asked):
         answer = reply.server.reply(asked)
         answer["usage"]["prompt_tokens"] = 50_000
@@ -313,7 +312,7 @@ def test_a_picture_that_is_dearer_than_said_is_noticed(sky, tmp_path, start):
     assert spent(books)["requests"] == 2 and spent(books)["money"] <= 0.12
 
 
-def test_an_answer_without_its_number_of_tokens_stays_at_its_worst(sky, tmp_path, start):
+def test_an_answer_without_its_number_of_tokens_counts_at_its_highest_cost(sky, tmp_path, start):
     def silent(reply, asked):
         reply.send(200, reply.server.reply(asked) | {"usage": None})
 
@@ -336,16 +335,16 @@ from galaxy_sommelier.studies.vlm_prompts import FOUR_CLASSES
 from galaxy_sommelier.studies.vlm_client import Books, Terms, ask_model
 store, out = Store(sys.argv[1]), Path(sys.argv[3])
 terms = Terms(base_url=sys.argv[2], model="teacher", per_minute=1e6, threads=2)
-ask_model(FOUR_CLASSES, store, store.ids[:12], terms, Books(out / "run" / "requests.jsonl", terms), out / "answers")
+books = Books(out / "run" / "requests.jsonl", terms)
+ask_model(FOUR_CLASSES, store, store.ids[:12], terms, books, out / "answers")
 """
 
 
-def test_a_killed_run_goes_on_without_paying_twice(sky, tmp_path, start):
+def test_a_killed_run_continues_without_paying_twice(sky, tmp_path, start):
     held, both = [], threading.Event()
 
-    def holds(
-        reply, asked
-    ):  # a thread asks again only when its last answer is on disk; so with two held, all others are
+    # a thread sends again only when its last answer is on disk; so with two held, all others are
+    def holds(reply, asked):
         held.append(asked["messages"][0]["content"][1]["image_url"]["url"])
         if len(held) == 2:
             both.set()
@@ -366,49 +365,23 @@ def test_a_killed_run_goes_on_without_paying_twice(sky, tmp_path, start):
     records, books = put_to(server, sky, tmp_path, n=12)
     assert (read_all(FOUR_CLASSES, records).kind == "answered").all()
     assert len(server.answered) == 12 and set(server.answered.values()) == {1}
-    assert {picture for picture, count in server.asked.items() if count > 1} == set(held)
-    assert (
-        spent(books)["requests"] == 14 and spent(books)["unsettled"] == 2
-    )  # the two that were under way: nobody knows
+    assert {image for image, count in server.asked.items() if count > 1} == set(held)
+    # the two that were under way may have been billed
+    assert spent(books)["requests"] == 14 and spent(books)["unsettled"] == 2
 
 
 TABLES = (
-    "comparison.csv",
-    "recalls.csv",
-    "questions.csv",
-    "kinds.csv",
-    "cost.csv",
-    "gpt4o_classification_results.csv",
+    "comparison.csv", "recalls.csv", "questions.csv", "kinds.csv", "cost.csv",
+    "gpt4o_classification_results.csv"
 )
 
 
 def test_the_experiment_against_a_server(sky, tmp_path, start):
     server = start(says("dunno"), status(500))
     values = [
-        "dry_run",
-        "false",
-        "store",
-        str(sky.path),
-        "split",
-        "",
-        "n",
-        "3",
-        "base_url",
-        server.url,
-        "asked_model",
-        "teacher",
-        "price_in",
-        "3",
-        "price_out",
-        "12",
-        "max_money",
-        "5",
-        "per_minute",
-        "100000",
-        "threads",
-        "1",
-        "cache",
-        str(tmp_path / "c"),
+        "dry_run", "false", "store", str(sky.path), "split", "", "n", "3", "base_url", server.url,
+        "asked_model", "teacher", "price_in", "3", "price_out", "12", "max_money", "5", "per_minute",
+        "100000", "threads", "1", "cache", str(tmp_path / "c")
     ]
     words = [word for pair in zip(values[::2], values[1::2], strict=True) for word in ("-p", *pair)]
     command = [sys.executable, "-c", "from galaxy_sommelier.cli.main import main; main()", "run", "vlm"]
@@ -433,7 +406,7 @@ def test_the_experiment_against_a_server(sky, tmp_path, start):
     assert not [name for name in TABLES if NOBODY in (tmp_path / "run" / name).read_text()]
 
 
-def test_without_a_key_there_is_only_a_rehearsal_which_says_so_on_every_table(tmp_path, monkeypatch):
+def test_without_a_key_there_is_only_a_rehearsal_marked_on_every_table(tmp_path, monkeypatch):
     monkeypatch.delenv(KEY)
     with pytest.raises(BadInput, match="is not set"):
         run_experiment("vlm", {"dry_run": False}, out=tmp_path / "real", progress=False)

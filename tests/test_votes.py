@@ -1,4 +1,4 @@
-"""The loss on votes against scipy, for every campaign's tree, and against an injected strength."""
+"""The loss on votes against SciPy, for every campaign's tree, and against an injected strength."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from galaxy_sommelier.models.model import tree_softmax
 
 
 def batch(schema, n=20, volunteers=15, seed=0):
-    """Logits, and votes of volunteers who walk the tree."""
+    """Return logits, and votes of volunteers who follow the tree."""
     logits = torch.randn(
         n, len(schema.answers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
@@ -57,7 +57,7 @@ def test_gradients_with_unknown_and_unasked_questions(name):
     logits, votes = batch(schema, 3)
     votes[0, schema.slices["bar"]], votes[1, schema.slices["how-rounded"]] = 0.0, float("nan")
     fractions = votes / per_answer(question_sums(votes, schema), schema)
-    votes[2] = float("nan")  # this galaxy has fractions alone
+    votes[2] = float("nan")  # this galaxy has only fractions
     strength = torch.full((len(schema.questions),), 2.0, dtype=torch.float64, requires_grad=True)
     logits.requires_grad_()
     assert torch.autograd.gradcheck(
@@ -86,12 +86,12 @@ def test_mixed_batches_are_the_mean_of_their_galaxies():
     assert alone[1].item() == pytest.approx(hard.item())
 
 
-def test_the_strength_that_was_put_in_is_found():
-    """Fractions that scatter around the model's with a known strength: the loss is least there."""
+def test_the_injected_strength_is_recovered():
+    """Where fractions scatter around the model's with a known strength, the loss has its minimum."""
     rng = np.random.default_rng(0)
     logits, _ = batch(GZ2, 4000, seed=3)
-    said, part = tree_softmax(logits, GZ2).numpy(), GZ2.slices["smooth-or-featured"]
-    real = np.stack([rng.dirichlet(25.0 * p[part]) for p in said])
+    predicted, part = tree_softmax(logits, GZ2).numpy(), GZ2.slices["smooth-or-featured"]
+    real = np.stack([rng.dirichlet(25.0 * p[part]) for p in predicted])
     votes = torch.full((4000, 37), float("nan"))
     votes[:, part] = torch.tensor(rng.multinomial(40, real)).float()
     tried = np.array([10.0, 15, 20, 22, 25, 28, 32, 40, 60])
@@ -104,7 +104,7 @@ def test_the_strength_that_was_put_in_is_found():
     assert tried[np.argmin(costs)] in (22, 25, 28)
 
 
-def test_float32_logits_lose_nothing_that_matters():
+def test_float32_logits_are_precise_enough():
     logits, votes = batch(GZ2)
     strength = torch.full((11,), 8.0)
     exact = vote_nll(concentrations(logits, strength.double(), GZ2), votes, GZ2)
