@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from galaxy_sommelier.data.crossmatch import match, split_together
+from galaxy_sommelier.data.crossmatch import match
 
 GOAL = 60  # seconds for a million
 
@@ -34,18 +34,12 @@ def main(n):
     began = time.perf_counter()
     pairs = match(a, b)
     matched = time.perf_counter() - began
-    began = time.perf_counter()
-    sides = split_together([a, b])
-    divided = time.perf_counter() - began
     right = pairs.id_a.str[2:] == pairs.id_b.str[2:]
-    straddle = (sides[pairs.id_a].to_numpy() != sides[pairs.id_b].to_numpy()).sum()
     rows = [
         ("seconds to match", matched, GOAL),
-        ("seconds to split both", divided, np.nan),
         ("pairs", len(pairs), n - n // 2),
         ("of them right", right.sum(), np.nan),
         ("ambiguous", pairs.ambiguous.sum(), np.nan),
-        ("pairs on two sides", straddle, 0),
     ]
     table = pd.DataFrame(rows, columns=[f"{n} x {n} positions", "measured", "goal"])
     print(table.round(2).to_string(index=False, na_rep=""))
