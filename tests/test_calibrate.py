@@ -143,9 +143,8 @@ def test_intervals_cover_the_truth_and_the_next_volunteers(sky, fitted):
     assert ((low <= p[rows]) & (p[rows] <= high)).mean() == pytest.approx(0.9, abs=0.01)
     next_votes = vote(p[rows], 20, 99)[:, :3] / 20
     low, high = (end[:, :3] for end in answer_intervals(predicted[rows], fitted, volunteers=20))
-    assert (
-        0.9 <= ((low <= next_votes) & (next_votes <= high)).mean() < 0.98
-    )  # whole numbers: somewhat above 0.9
+    # whole numbers: somewhat above 0.9
+    assert 0.9 <= ((low <= next_votes) & (next_votes <= high)).mean() < 0.98
 
 
 def test_pit_against_scipy_and_uniform(sky, fitted):

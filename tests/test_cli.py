@@ -270,9 +270,8 @@ def test_a_full_disk_while_preparing(kaggle, tmp_path):
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("sommelier: "), done.stderr
     assert "Traceback" not in done.stderr
     left = [path.name for path in tmp_path.rglob("*")]
-    assert set(left) <= {".unfinished-store"}, (
-        left
-    )  # where the next attempt continues; nothing under a final name
+    # where the next attempt continues; nothing under a final name
+    assert set(left) <= {".unfinished-store"}, left
 
 
 def test_a_full_disk_while_training(store, tmp_path):

@@ -488,9 +488,8 @@ def test_a_killed_process_leaves_whole_images_and_can_be_resumed(sky, tmp_path):
     for answered in (2, 13, 25):
         reached, gone = threading.Event(), threading.Event()
 
-        def before(
-            asked, answered=answered, reached=reached, gone=gone
-        ):  # from then on the server withholds its replies
+        # from then on the server withholds its replies
+        def before(asked, answered=answered, reached=reached, gone=gone):
             if len(sky.log) > answered:
                 reached.set()
                 gone.wait(60)

@@ -29,13 +29,12 @@ def test_all_methods_are_beside_the_constant(tmp_path):
     )
     assert (run / "figures" / "label_efficiency.png").exists() and not list(run.rglob("checkpoints"))
     notebook = find_experiment("label_efficiency")
-    with pytest.raises(
-        BadInput, match="head-20: holds another run .epochs 1, not 2"
-    ):  # as in Jupyter, where config.json is not checked
+    # as in Jupyter, where config.json is not checked
+    with pytest.raises(BadInput, match="head-20: holds another run .epochs 1, not 2"):
         execute(notebook, merge(notebook, SMALL, {"epochs": 2, "out": str(run)}), run, False)
 
 
-@pytest.mark.parametrize("values", [{}, "kaggle_label_efficiency.yaml"], ids=["as it stands", "kaggle"])
+@pytest.mark.parametrize("values", [{}, "kaggle_label_efficiency.yaml"], ids=["unchanged", "kaggle"])
 def test_its_parameters_name_existing_methods(values):
     given = read_config(shipped("configs") / values) if values else {}
     found = merge(find_experiment("label_efficiency"), given)

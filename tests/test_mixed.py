@@ -168,15 +168,15 @@ def test_balance_by_sampling_draws_the_heavy_survey_more_often(skies, tmp_path, 
 
     mixed = write_mixed([skies / "gz2", skies / "decals5"], tmp_path / "m", {"decals": 3.0})
     seen = {}
-    monkeypatch.setattr(training, "make_trainer", lambda *words: seen.update(chances=words[-1]))
+    monkeypatch.setattr(training, "make_trainer", lambda *words: seen.update(weights=words[-1]))
     monkeypatch.setattr(training, "run_trainer", lambda *words: [])
     settings = make_settings(stage="full", image_size=32, balance="sample")
     training.fit_images(make_model(mixed, settings), mixed, settings, tmp_path)
-    weighted = seen["chances"]
+    weighted = seen["weights"]
     plain = open_store(skies / "mixed")
     training.fit_images(make_model(plain, settings), plain, settings, tmp_path)
     decals = (mixed.table.survey == "decals").to_numpy()[mixed.indices("train")]
-    ratio = weighted / seen["chances"]
+    ratio = weighted / seen["weights"]
     assert np.allclose(ratio[decals], 1.5) and np.allclose(ratio[~decals], 0.5)
 
 

@@ -139,9 +139,8 @@ def test_a_killed_run_is_unfinished_and_can_be_run_again(nap, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert status(run) == "unfinished" and not (run / "notebook.ipynb").exists()
-    run_experiment(
-        str(nap), {"seconds": 60}, out=run, progress=False
-    )  # it sleeps only at its first start
+    # it sleeps only at its first start
+    run_experiment(str(nap), {"seconds": 60}, out=run, progress=False)
     assert status(run) == "done" and not (run / "notebook.partial.ipynb").exists()
 
 

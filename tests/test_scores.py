@@ -101,9 +101,8 @@ def galaxies():
     """Predicted fractions, votes and vote fractions of 400 galaxies, some questions unreached or unknown."""
     p = random_fractions(400, 0)
     votes, true = walk_votes(p, 12, 1)
-    true[np.random.default_rng(2).random(400) < 0.05, GZ2.slices["bar"]] = (
-        np.nan
-    )  # unknown, although volunteers were asked
+    # unknown, although volunteers were asked
+    true[np.random.default_rng(2).random(400) < 0.05, GZ2.slices["bar"]] = np.nan
     assert np.isnan(true).mean() > 0.1
     return 0.6 * p + 0.4 * random_fractions(400, 3), votes, true
 
@@ -273,9 +272,8 @@ def test_classes_report_against_sklearn(seed):
     assert got["balanced_accuracy"] == pytest.approx(
         sk.recall_score(true, pred, labels=seen, average="macro")
     )
-    assert got["macro_f1"] == pytest.approx(
-        sk.f1_score(true, pred, average="macro")
-    )  # over classes that are true or predicted
+    # over classes that are true or predicted
+    assert got["macro_f1"] == pytest.approx(sk.f1_score(true, pred, average="macro"))
     recall = sk.recall_score(true, pred, labels=CLASSES, average=None, zero_division=np.nan)
     precision = sk.precision_score(true, pred, labels=CLASSES, average=None, zero_division=np.nan)
     rows = pd.DataFrame(got["per_class"]).astype({"recall": float, "precision": float})
@@ -394,11 +392,8 @@ def test_training_mean_is_the_mean_of_the_kaggle_columns(galaxies):
     mean = training_mean(true[complete])
     np.testing.assert_allclose(kaggle_form(mean[None])[0], kaggle_form(true[complete]).mean(0), atol=2e-3)
     totals = {q: votes[complete][:, s].sum() for q, s in GZ2.slices.items()}
-    for question in (
-        "disk-edge-on",
-        "how-rounded",
-        "spiral-winding",
-    ):  # a mean over all volunteers
+    # a mean over all volunteers
+    for question in ("disk-edge-on", "how-rounded", "spiral-winding"):
         part = GZ2.slices[question]
         np.testing.assert_allclose(mean[part], votes[complete][:, part].sum(0) / totals[question], atol=1e-9)
 
@@ -659,9 +654,8 @@ def test_the_training_mean_on_real_galaxies(kaggle_root):
     assert found["predecessor"]["pooled_r (predecessor, on Kaggle columns)"]["value"] == pytest.approx(
         0.709, abs=2e-3
     )
-    raw = (
-        pd.read_csv(kaggle_root / "training_solutions_rev1.csv").iloc[:, 1:].to_numpy()
-    )  # and again without our code
+    # and again without our code
+    raw = pd.read_csv(kaggle_root / "training_solutions_rev1.csv").iloc[:, 1:].to_numpy()
     assert found["kaggle_rmse"] == pytest.approx(
         np.sqrt(((raw[~test].mean(0) - raw[test]) ** 2).mean()), abs=2e-5
     )

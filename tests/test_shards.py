@@ -24,11 +24,8 @@ from galaxy_sommelier.models.features import encode
 from galaxy_sommelier.models.model import build_model
 from galaxy_sommelier.models.shards import SUMMARY, predict_shards, read_predictions
 
-SHARDS, IN_SHARD, BATCH = (
-    6,
-    20,
-    8,
-)  # number of shards, galaxies in each, galaxies at once
+# number of shards, galaxies in each, galaxies at once
+SHARDS, IN_SHARD, BATCH = 6, 20, 8
 LOOKS = SHARDS * -(-IN_SHARD // BATCH)  # forward passes
 COMMAND = "from galaxy_sommelier.cli.main import main; main(prog_name='sommelier')"
 KILL_AT_LOOK = """
@@ -193,9 +190,8 @@ def test_other_results_are_refused_and_kept(place, predict, tmp_path):
             place / "whole",
             *options,
         )
-    refused(
-        "differs in", "predict", place / "store", "--model", place / "model", "--out", place / "store"
-    )  # into the store itself
+    # into the store itself
+    refused("differs in", "predict", place / "store", "--model", place / "model", "--out", place / "store")
     same(content(place / "whole"), before)
     assert len(Store(place / "store").verify()) == SHARDS * IN_SHARD
 
@@ -299,9 +295,8 @@ def test_embeddings_are_the_features_and_go_where_predictions_go(place, tmp_path
         read_predictions(tmp_path / "out"),
         encode(model, store, views=8, cache=tmp_path / "cache", precision="fp32"),
     )
-    np.testing.assert_allclose(
-        np.stack(table.embedding), features.values.mean(1), atol=4e-3
-    )  # float16 of numbers up to 4
+    # float16 of numbers up to 4
+    np.testing.assert_allclose(np.stack(table.embedding), features.values.mean(1), atol=4e-3)
     assert sommelier("export", tmp_path / "out", "--out", tmp_path / "table.fits")[0] == 0
 
 

@@ -92,9 +92,8 @@ def test_every_real_file_is_accepted(kaggle_root, gz2_root, stripe82_root, tmp_p
         out.parent.mkdir(exist_ok=True)
         text = sommelier("prepare", *words, "--out", out)
         assert f"{good} galaxies, {bad} images left out" in text, text
-    assert (
-        "is cut off" in text and "lacks 76% of band g" in text
-    )  # the truncated one and the one with a large gap
+    # the truncated one and the one with a large gap
+    assert "is cut off" in text and "lacks 76% of band g" in text
     text = sommelier(
         "prepare", "willett", "--root", stripe82_root, "--out", tmp_path / "stripe82", "--max-bad", "1"
     )

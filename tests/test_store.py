@@ -230,9 +230,8 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(tmp_path, sky)
     run.wait()
     assert not (tmp_path / "store").exists()
     table, images = sky
-    write_store(
-        table, tmp_path / "store", images=images
-    )  # and the next attempt succeeds
+    # and the next attempt succeeds
+    write_store(table, tmp_path / "store", images=images)
     assert len(Store(tmp_path / "store")) == N
 
 
@@ -293,9 +292,8 @@ def test_files_of_an_earlier_attempt_are_checked(tmp_path, sky):
     left = tmp_path / ".unfinished-store"
     shard = left / "shard-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")  # damaged, with its note beside it
-    report = write_store(
-        table[:40], tmp_path / "store", shard_size=10, max_bad=0.6
-    )  # fewer galaxies than before
+    # fewer galaxies than before
+    report = write_store(table[:40], tmp_path / "store", shard_size=10, max_bad=0.6)
     store = Store(tmp_path / "store").verify()
     assert report.ok == len(store) == 20 and store.ids == table.id_str[20:40].tolist() and not left.exists()
     assert sorted(os.listdir(store.path)) == [

@@ -133,14 +133,13 @@ def test_averaged_weights_are_saved_and_do_not_change_training(sky, tmp_path):
     assert sha256_file(plain / "model/model.safetensors") != sha256_file(averaged / "model/model.safetensors")
 
 
-def test_a_process_that_dies_is_named_and_the_run_goes_on(sky, tmp_path):
+def test_a_process_that_dies_is_named_and_the_run_continues(sky, tmp_path):
     pairs = [word for name, value in (STILL | {"epochs": 6}).items() for word in ("-p", name, str(value))]
     program = str(Path(sys.executable).with_name("sommelier"))
     words = [program, "train", str(sky), "--out", str(tmp_path / "run"), "--processes", "2", *pairs]
     training = subprocess.Popen(words, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert any(
-        "epoch=2" in line for line in training.stderr
-    )  # shown by the bar after the checkpoint of the first epoch
+    # shown by the bar after the checkpoint of the first epoch
+    assert any("epoch=2" in line for line in training.stderr)
     second = [
         child
         for child in psutil.Process(training.pid).children(recursive=True)

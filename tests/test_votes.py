@@ -10,9 +10,7 @@ from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
 from galaxy_sommelier.images.simulation import vote
 from galaxy_sommelier.models.losses import (
     concentrations,
-    per_answer,
     question_nll,
-    question_sums,
     reach,
     vote_loss,
     vote_nll,
@@ -56,7 +54,7 @@ def test_gradients_with_unknown_and_unasked_questions(name):
     schema = SCHEMAS[name]
     logits, votes = batch(schema, 3)
     votes[0, schema.slices["bar"]], votes[1, schema.slices["how-rounded"]] = 0.0, float("nan")
-    fractions = votes / per_answer(question_sums(votes, schema), schema)
+    fractions = votes / schema.spread(schema.sums(votes))
     votes[2] = float("nan")  # this galaxy has only fractions
     strength = torch.full((len(schema.questions),), 2.0, dtype=torch.float64, requires_grad=True)
     logits.requires_grad_()
@@ -70,7 +68,7 @@ def test_gradients_with_unknown_and_unasked_questions(name):
 
 def test_mixed_batches_are_the_mean_of_their_galaxies():
     logits, votes = batch(GZ2, 6)
-    fractions = votes / per_answer(question_sums(votes, GZ2), GZ2)
+    fractions = votes / GZ2.spread(GZ2.sums(votes))
     votes[::2] = float("nan")
     strength = torch.linspace(0, 4, 11).double()
     alone = [
