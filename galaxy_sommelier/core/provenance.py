@@ -37,8 +37,8 @@ def new_run_folder(
     return path
 
 # %% ../../nbs/00_core/04_provenance.ipynb #8ba198c9
-PACKAGES = ("galaxy-sommelier", "torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow", "astropy",
-            "scikit-learn", "papermill")  # fmt: skip
+PACKAGES = ("galaxy-sommelier", "torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow",
+            "astropy", "scikit-learn", "papermill")  # fmt: skip
 
 
 def installed(package: str) -> str | None:

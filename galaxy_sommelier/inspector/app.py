@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.classes import PATHS
-from ..catalog.gz2 import read_table
 from ..catalog.schema import GZ2, Schema
-from ..catalog.table import read_frame
+from ..catalog.table import read_frame, read_table
 from ..core.files import BadInput
 from ..data.store import Store
 from ..evaluation.figures import contact_sheet
