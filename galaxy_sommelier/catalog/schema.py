@@ -114,7 +114,7 @@ class Schema(Tree):
         return walk(self, fractions)[0]
 
     def asked_per_answer(self, fractions: Array) -> Array:  # (..., answers) conditional -> (..., answers)
-        """Return the same, repeated for each answer of a question."""
+        """Return, for each answer, the probability that its question is asked of a question."""
         return self.spread(self.asked(fractions))
 
     def cumulative(self, fractions: Array) -> Array:  # (..., answers) conditional -> (..., answers)

@@ -280,7 +280,8 @@ def mix_command(stores, out, weights):
     \b
     sommelier mix data/stores/gz2 data/stores/decals \\
         --out data/stores/mixed --weight decals 2
-    sommelier train data/stores/mixed --out data/runs/mixed
+    sommelier train data/stores/mixed --out data/runs/mixed \\
+        --backbone facebook/dinov2-small
     """
     import pandas as pd
 

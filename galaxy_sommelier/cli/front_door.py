@@ -38,7 +38,7 @@ class Ready:
 
     model: GalaxyModel
     additions: Additions | None  # intervals and `ood_score`, where the model has them
-    memory: Familiar | None  # what it remembers of its training galaxies
+    memory: Familiar | None  # statistics of its training galaxies, for `ood_score`
 
 
 def make_ready(

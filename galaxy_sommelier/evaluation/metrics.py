@@ -51,10 +51,9 @@ def align(
     known = ids_of(table, schema.columns, "galaxy table")
     for odd, text in ((ids.difference(known), "no votes for"), (known.difference(ids), "no prediction for")):
         if len(odd):
-            few = ", ".join(map(str, odd[:3]))
-            raise BadInput(
-                f"evaluate: {text} {len(odd)} galaxies ({few}, ...); score the same galaxies on both sides"
-            )
+            few = ", ".join([*map(str, odd[:3]), *["..."] * (len(odd) > 3)])
+            count = f"{len(odd)} {'galaxy' if len(odd) == 1 else 'galaxies'}"
+            raise BadInput(f"evaluate: {text} {count} ({few}); score the same galaxies on both sides")
     pred = predictions[schema.columns].to_numpy(float)
     if bad := int((~np.isfinite(pred).all(1)).sum()):
         raise BadInput(f"predictions: {bad} galaxies have a fraction that is NaN; predict them again")

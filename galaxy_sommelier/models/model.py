@@ -209,7 +209,7 @@ def load_model(
         raise BadInput(f"{folder}: no weights (model.safetensors); give a trained model's folder")
     facts = read_json(folder / "config.json")
     if facts.get("model_type") != GalaxyConfig.model_type or not facts.get("schema"):
-        what = "no model of ours (config.json has no question tree)"
+        what = "not a Galaxy Sommelier model (config.json has no question tree)"
         raise BadInput(f"{folder}: {what}; train one, with this folder as its backbone")
     try:
         model, report = GalaxyModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)

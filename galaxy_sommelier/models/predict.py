@@ -230,8 +230,8 @@ def named_model(
     """Return the model itself, or load it by name."""
     if model is None:  # until a model ships
         raise BadInput(
-            "no model ships with this version; name one: model=RUN_FOLDER "
-            "(train one with: sommelier train STORE)"
+            "no model ships with this version; name one (--model RUN_FOLDER, in Python model=RUN_FOLDER), "
+            "or train one with: sommelier train STORE"
         )
     return load_model(model) if isinstance(model, str | Path) else model
 
