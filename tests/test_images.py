@@ -54,7 +54,7 @@ JPEG = file_of(IMAGE, "JPEG", quality=95)
 PNG = file_of(IMAGE, "PNG")
 BAD = {  # each is refused for a reason that names what is wrong
     "empty": (b"", "empty"),
-    "text": (b"<html>404 Not Found</html>", "no picture"),
+    "text": (b"<html>404 Not Found</html>", "not an image"),
     "only the first bytes of a jpeg": (JPEG[:3], "damaged JPEG"),
     "cut jpeg": (JPEG[: len(JPEG) // 2], "damaged JPEG"),
     "jpeg without its last bytes": (JPEG[:-20], "damaged JPEG"),

@@ -238,7 +238,7 @@ def test_bad_images_of_a_folder_are_named(place, predict, tmp_path):
     assert (
         code == 0
         and f"{len(good) - 1} galaxies, 3 images left out" in output
-        and "page.jpg: is no picture" in output
+        and "page.jpg: is not an image" in output
     )
     assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {good[3], "page.jpg", "empty.png"}
     assert read_predictions(tmp_path / "out").id_str.tolist() == [name for name in good if name != good[3]]
@@ -246,7 +246,7 @@ def test_bad_images_of_a_folder_are_named(place, predict, tmp_path):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_table_of_paths(place, predict, tmp_path, monkeypatch, ending):
-    monkeypatch.setattr("galaxy_sommelier.data.inputs.ROWS", IN_SHARD)
+    monkeypatch.setattr("galaxy_sommelier.data.inputs.SHARD_ROWS", IN_SHARD)
     table = pd.read_csv(place / "table.csv")
     table.loc[5, "path"], table.loc[50, "path"] = None, str(tmp_path / "gone.jpg")
     getattr(table, f"to_{ending}")(tmp_path / f"table.{ending}", index=False)

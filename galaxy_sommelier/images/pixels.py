@@ -76,7 +76,7 @@ def _decode_any(data, name):
             image.load()
             return _to_rgb(image, name)
     except UnidentifiedImageError:
-        raise BadImage(name, "is no image in a known format") from None
+        raise BadImage(name, "is not an image in a known format") from None
     except BadImage:
         raise
     except Exception as error:  # damaged bytes can lead Pillow's many readers into an error of any kind
@@ -111,8 +111,11 @@ def read_bytes(
     path: str | Path,  # an image file
 ) -> bytes:  # its content
     """Read an image file, or raise `BadImage` if there is none."""
-    try: return Path(path).read_bytes()
-    except OSError as error: raise BadImage(str(path), f"cannot be read ({error.strerror})") from None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadImage(str(path), f"cannot be read ({error.strerror})") from None
+
 
 def read_image(
     path: str | Path,  # an image file
@@ -199,8 +202,9 @@ def mosaic(
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for i, one in enumerate(images):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        canvas[top:top + height, left:left + width] = one
+        canvas[top : top + height, left : left + width] = one
     return canvas
+
 
 def show(
     images,  # one image (H, W, 3) uint8, or several of one size

@@ -52,7 +52,7 @@ def sky_noise(survey: Survey) -> np.ndarray:  # (3,) standard deviation in one d
 def waves(
     size: int,  # side of an image, pixels
 ) -> np.ndarray:  # (size, size // 2 + 1) float32
-    """Cycles per pixel of each term of an image's real Fourier transform."""
+    """Return the cycles per pixel of each term of an image's real Fourier transform."""
     return np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None]).astype(np.float32)
 
 
@@ -60,27 +60,28 @@ def blur(
     f: np.ndarray,  # cycles per pixel, any shape
     width: float | np.ndarray,  # full width at half maximum of a star, pixels
 ) -> np.ndarray:  # 1: nothing lost, 0: everything lost
-    """Remaining contrast of each wave after turbulent air."""
-    return np.exp(
-        np.float32(-3.44) * (np.asarray(width, np.float32) / np.float32(0.976) * f) ** np.float32(5 / 3)
-    )
+    """Return the remaining contrast of each wave after turbulent air."""
+    cycles = np.asarray(width, np.float32) / np.float32(0.976) * f
+    return np.exp(np.float32(-3.44) * cycles ** np.float32(5 / 3))
 
 # %% ../../nbs/02_images/02_surveys.ipynb #32dfe901
 def interpolation(
     size: int,  # side of an image, pixels
     ratio: np.ndarray,  # (n,) detector pixel over image pixel
 ) -> np.ndarray:  # (n, size, size // 2 + 1) float32
-    """Remaining contrast of each wave after linear interpolation from detector pixels."""
+    """Return the remaining contrast of each wave after linear interpolation from detector pixels."""
+
     def along(f):
         cycles = ratio[:, None] * f  # cycles per detector pixel
         return (np.sinc(cycles) ** 2 * (np.abs(cycles) < 1)).astype(np.float32)
+
     return along(fft.fftfreq(size))[:, :, None] * along(fft.rfftfreq(size))[:, None, :]
 
 # %% ../../nbs/02_images/02_surveys.ipynb #f0566213
 def image_noise(
     survey: Survey,
 ) -> tuple[np.ndarray, np.ndarray]:  # (3,) standard deviation, (3,) mean; nanomaggies in a detector pixel
-    """Noise and level of the empty sky in the survey's images."""
+    """Return noise and level of the empty sky in the survey's images."""
     sigma, half = sky_noise(survey).astype(np.float32), np.float32(1 / (2 * np.pi))
     return (sigma * np.sqrt(0.5 - half), sigma * np.sqrt(half)) if survey.clipped else (sigma, 0 * sigma)
 
