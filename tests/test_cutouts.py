@@ -11,6 +11,7 @@ import threading
 import time
 import types
 from collections import Counter, defaultdict
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,9 +25,8 @@ from click.testing import CliRunner
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core.files import BadInput, alone
-from galaxy_sommelier.download import cutouts, services
-from galaxy_sommelier.download import transfer as delivery
-from galaxy_sommelier.download.cutouts import fetch_cutouts, read_manifest
+from galaxy_sommelier.download import cutouts, services, transfer
+from galaxy_sommelier.download.cutouts import fetch_cutouts, read_cutout_manifest
 from galaxy_sommelier.download.services import LegacyCubes, LegacyImages, SdssFields, SdssImages
 from galaxy_sommelier.images.fits import read_fits
 from galaxy_sommelier.images.pixels import encode, read_image
@@ -49,11 +49,8 @@ def fits_file(data, header=None):
 def field(ra, dec, shape=(300, 320)):
     """A field of SDSS around a position, bz2-compressed."""
     wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = (
-        ["RA---TAN", "DEC--TAN"],
-        [ra, dec],
-        [shape[1] / 2, shape[0] / 2],
-    )
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, dec]
+    wcs.wcs.crpix = [shape[1] / 2, shape[0] / 2]
     wcs.wcs.cd = np.diag([-1, 1]) * services.SDSS_SCALE / 3600
     return bz2.compress(fits_file(NOISE.normal(0, 1, shape), wcs.to_header()))
 
@@ -120,11 +117,8 @@ class Sky(ThreadingHTTPServer):
         if asked["path"].startswith("/frames"):
             return field(180.0, 0.0)
         side = int(asked.get("size", asked.get("width", 0)))
-        return (
-            fits_file(NOISE.normal(0, 1, (3, side, side)))
-            if asked["path"] == "/fits-cutout"
-            else jpeg_of(side)
-        )
+        cube = asked["path"] == "/fits-cutout"
+        return fits_file(NOISE.normal(0, 1, (3, side, side))) if cube else jpeg_of(side)
 
     def asked_for(self):
         return Counter(asked["ra"] for asked in self.log)
@@ -133,7 +127,7 @@ class Sky(ThreadingHTTPServer):
 @pytest.fixture
 def sky(monkeypatch):
     """The server; clients make three attempts without waiting."""
-    monkeypatch.setattr(delivery, "RETRY", delivery.RETRY.new(total=2, backoff_factor=0, backoff_jitter=0))
+    monkeypatch.setattr(transfer, "RETRY", transfer.RETRY.new(total=2, backoff_factor=0, backoff_jitter=0))
     server = Sky()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield server
@@ -174,31 +168,15 @@ def report(out):
 @pytest.mark.parametrize(
     "name, expected",
     [
-        (
-            "sdss",
-            {"ra": "180.000000", "dec": "0.000000", "scale": "0.194000", "width": "424", "height": "424"},
-        ),
-        (
-            "legacy",
-            {"ra": "180.000000", "dec": "0.000000", "pixscale": "0.194000", "size": "424", "layer": "ls-dr9"},
-        ),
-        (
-            "legacy-fits",
-            {
-                "ra": "180.000000",
-                "dec": "0.000000",
-                "pixscale": "0.262000",
-                "size": "314",
-                "layer": "ls-dr9",
-                "bands": "grz",
-            },
-        ),
+        ("sdss", {"scale": "0.194000", "width": "424", "height": "424"}),
+        ("legacy", {"pixscale": "0.194000", "size": "424", "layer": "ls-dr9"}),
+        ("legacy-fits", {"pixscale": "0.262000", "size": "314", "layer": "ls-dr9", "bands": "grz"}),
     ],
 )
 def test_the_parameters_of_a_request_are_those_of_the_service(name, expected, sky, tmp_path):
     service = services.SERVICES[name](base=sky.url + PATHS[name])
     result = fetch(galaxies(), service, tmp_path)
-    assert sky.log == [{"path": PATHS[name]} | expected]
+    assert sky.log == [{"path": PATHS[name], "ra": "180.000000", "dec": "0.000000"} | expected]
     assert result.survey.tolist() == [service.survey] and result.path[0].endswith(service.ending)
     with open(result.path[0], "rb") as file:
         if service.ending == ".fits":
@@ -223,32 +201,23 @@ def test_three_fields_of_sdss_become_one_cube(sky, tmp_path):
         f"/frames/301/752/1/frame-{band}-000752-1-0274.fits.bz2" for band in "gri"
     ]
     image = read_fits(result.path[0])
-    assert (image.bands.shape, image.names, image.unit, image.survey) == (
-        (3, 208, 208),
-        ("g", "r", "i"),
-        "nanomaggy",
-        "sdss",
-    )
-    assert np.allclose(image.centre, (180.0, 0.0), atol=1 / 3600) and image.pixel_scale == pytest.approx(
-        0.396127, abs=1e-6
-    )
+    assert (image.bands.shape, image.names) == ((3, 208, 208), ("g", "r", "i"))
+    assert (image.unit, image.survey) == ("nanomaggy", "sdss")
+    assert np.allclose(image.centre, (180.0, 0.0), atol=1 / 3600)
+    assert image.pixel_scale == pytest.approx(0.396127, abs=1e-6)
 
 
 def test_a_galaxy_outside_of_its_field_is_absent(sky, tmp_path):
     fetch_none(galaxies(ra=[187.0]), SdssFields(base=sky.url + PATHS["sdss-fits"]), tmp_path)
-    assert (
-        report(tmp_path).status.tolist() == ["absent"]
-        and "outside of the field" in report(tmp_path).reason.iloc[0]
-    )
+    found = report(tmp_path)
+    assert found.status.tolist() == ["absent"] and "outside of the field" in found.reason.iloc[0]
 
 
 # replies
 
 BLANK = encode(np.zeros((424, 424, 3), np.uint8))
-GREY = encode(
-    np.full((424, 424, 3), 200, np.uint8)
-    + (np.arange(424, dtype=np.uint16) // 60).astype(np.uint8)[:, None, None]
-)
+STEPS = (np.arange(424, dtype=np.uint16) // 60).astype(np.uint8)[:, None, None]
+GREY = encode(np.full((424, 424, 3), 200, np.uint8) + STEPS)
 NOT_FOUND = (404, "text/html", b"<html>not found</html>")
 BAD = {
     "blank": ((200, "image/jpeg", BLANK), "absent", "is blank"),
@@ -280,9 +249,8 @@ def test_a_reply_without_an_image_is_not_kept_but_explained(answer, status, reas
     before = sky.asked_for()
     again = fetch(table, sdss(sky), tmp_path)
     new = sky.asked_for() - before
-    assert new == ({} if status == "absent" else {"181.000000": 1}), (
-        "a final answer is not asked for again, any other is"
-    )
+    # a final answer is not requested again, any other is
+    assert new == ({} if status == "absent" else {"181.000000": 1})
     assert again.path.isna().tolist() == [False, status == "absent"]
 
 
@@ -304,16 +272,15 @@ def test_a_cube_without_data_is_not_kept_but_explained(data, status, reason, sky
     assert found.status == status and reason in found.reason and not list((tmp_path / "images").iterdir())
 
 
-@pytest.mark.parametrize(
-    "data", [field(180, 0)[:-100], bz2.compress(fits_file(np.zeros(0))), b"no such field"]
-)
+DAMAGED = [field(180, 0)[:-100], bz2.compress(fits_file(np.zeros(0))), b"no such field"]
+
+
+@pytest.mark.parametrize("data", DAMAGED)
 def test_a_damaged_field_fails(data, sky, tmp_path):
     sky.scripts["/frames/301/752/1/frame-r-000752-1-0274.fits.bz2"] = [(200, "application/x-bzip2", data)]
     fetch_none(galaxies(), SdssFields(base=sky.url + PATHS["sdss-fits"]), tmp_path)
-    assert (
-        report(tmp_path).status.tolist() == ["failed"]
-        and "field cannot be read" in report(tmp_path).reason.iloc[0]
-    )
+    found = report(tmp_path)
+    assert found.status.tolist() == ["failed"] and "field cannot be read" in found.reason.iloc[0]
 
 
 # load on the server
@@ -391,7 +358,7 @@ def test_galaxies_that_cannot_be_requested_are_counted_and_named(sky, tmp_path):
         "no coordinates in degrees": 2,
         "coordinates out of range": 3,
         "no petroR90_r": 1,
-        "petroR90_r is no size": 1,
+        "petroR90_r is not a size": 1,
     }
     with pytest.raises(BadInput, match="7 .87.5%. are bad"):
         fetch(table, sdss(sky), tmp_path, max_bad=0.05)
@@ -401,10 +368,8 @@ def test_a_frame_that_the_service_would_cut_down_is_refused(sky, tmp_path):
     largest = 3000 * 0.262 / 8.48
     table = galaxies(2, petroR90_r=[largest * 1.001, largest * 0.4])
     fetch(table, LegacyCubes(base=sky.url + PATHS["legacy-fits"]), tmp_path)
-    assert (
-        report(tmp_path).status.tolist() == ["unusable", "here"]
-        and "3,000" in report(tmp_path).reason.iloc[0]
-    )
+    found = report(tmp_path)
+    assert found.status.tolist() == ["unusable", "here"] and "3,000" in found.reason.iloc[0]
     assert max(int(asked["size"]) for asked in sky.log) <= 3000 and len(sky.log) == 1
 
 
@@ -422,9 +387,8 @@ def test_a_missing_column_is_one_line(missing, tmp_path):
 def test_an_id_may_be_any_text(sky, tmp_path):
     table = galaxies(3, id_str=["../../etc/passwd", "J1234+01 a/b", "ngc 1300"])
     result = fetch(table, sdss(sky), tmp_path)
-    assert result.path.notna().all() and {os.path.dirname(path) for path in result.path} == {
-        str(tmp_path / "images")
-    }
+    assert result.path.notna().all()
+    assert {os.path.dirname(path) for path in result.path} == {str(tmp_path / "images")}
     assert len(list((tmp_path / "images").iterdir())) == 3
 
 
@@ -439,12 +403,12 @@ def test_existing_files_are_not_requested_again_unless_the_frame_changes(sky, tm
     os.truncate(first.path[1], 1000)
     fetch(table.assign(petroR90_r=[9.7, 9.7, 12.0]), sdss(sky), tmp_path)
     assert sky.asked_for() == {"180.000000": 1, "181.000000": 2, "182.000000": 2}
-    assert len(read_manifest(tmp_path)) == 3
+    assert len(read_cutout_manifest(tmp_path)) == 3
 
 
 def test_a_limit_is_reported_and_the_next_start_continues(sky, tmp_path):
     table = galaxies(7)
-    with pytest.warns(UserWarning, match="limit 5 of requests reached: 2 galaxies wait"):
+    with pytest.warns(UserWarning, match="limit of 5 requests reached: 2 galaxies not requested yet"):
         assert len(fetch(table, sdss(sky), tmp_path, limit=5)) == 5
     assert Counter(report(tmp_path).status) == {"here": 5, "waiting": 2}
     result = fetch(table, sdss(sky), tmp_path, limit=5)
@@ -461,14 +425,12 @@ def test_one_folder_is_for_one_service_and_one_process(sky, tmp_path):
 
 def test_a_full_disk_stops_it(sky, tmp_path, monkeypatch):
     def full(path):
-        raise BadInput(
-            f"{path}: cannot be written (No space left on device); free some space or choose another folder"
-        )
+        what = "cannot be written (No space left on device)"
+        raise BadInput(f"{path}: {what}; free some space or choose another folder")
 
     real = cutouts.atomic_path
-    monkeypatch.setattr(
-        cutouts, "atomic_path", lambda path: full(path) if path.suffix == ".jpg" else real(path)
-    )
+    stand_in = lambda path: full(path) if path.suffix == ".jpg" else real(path)  # noqa: E731
+    monkeypatch.setattr(cutouts, "atomic_path", stand_in)
     with pytest.raises(BadInput, match="No space left"):
         fetch(galaxies(), sdss(sky), tmp_path)
     assert report(tmp_path).status.tolist() == ["waiting"]
@@ -503,19 +465,17 @@ def test_a_killed_process_leaves_whole_images_and_can_be_resumed(sky, tmp_path):
         for path in (out / "images").glob("[!.]*"):
             assert read_image(path).shape == (424, 424, 3)
     sky.before = lambda asked: None
-    known = read_manifest(out)
+    known = read_cutout_manifest(out)
     before = sky.asked_for()
     with open(out / "manifest.jsonl", "a") as file:
         file.write('{"id_str": "gz2-58772')
     result = fetch(table, sdss(sky), out)
-    assert result.path.notna().all() and len(result) == len(read_manifest(out)) == 40
-    assert sum((sky.asked_for() - before).values()) == 40 - len(known), (
-        "what the manifest knows is not asked for again"
-    )
+    assert result.path.notna().all() and len(result) == len(read_cutout_manifest(out)) == 40
+    # what the manifest lists is not requested again
+    assert sum((sky.asked_for() - before).values()) == 40 - len(known)
     assert not list((out / "images").glob(".*")) and len(list((out / "images").iterdir())) == 40
-    assert all(
-        json.loads(line)["status"] == "here" for line in (out / "manifest.jsonl").read_text().splitlines()
-    )
+    lines = (out / "manifest.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["status"] == "here" for line in lines)
 
 
 # Hubble, by a stand-in for astroquery
@@ -570,9 +530,8 @@ def sommelier(*words):
 def at_home(sky, monkeypatch):
     """Make the command line use the server of the test."""
     for name, path in PATHS.items():
-        monkeypatch.setitem(
-            services.SERVICES, name, lambda name=name, path=path: type(ORIGINAL[name])(base=sky.url + path)
-        )
+        here = partial(type(ORIGINAL[name]), base=sky.url + path)
+        monkeypatch.setitem(services.SERVICES, name, here)
     return sky
 
 
@@ -607,6 +566,6 @@ def test_the_command_line_reports_bad_input_in_one_line(at_home, tmp_path, monke
     assert (code, len(text.splitlines())) == (2, 1) and "nowhere.csv" in text
 
 
-def test_the_command_line_knows_every_service():
+def test_the_command_line_offers_every_service():
     survey = next(option for option in main.commands["cutouts"].params if option.name == "survey")
     assert list(survey.type.choices) == list(services.SERVICES)

@@ -25,7 +25,7 @@ class DataFile:
     about: float | None = None  # bytes, as published in round numbers
     md5: str | None = None  # 32 hexadecimal digits
     sha256: str | None = None  # 64 hexadecimal digits
-    verified: bool = False  # whether the checksum is trusted: only then a file that differs is refused
+    verified: bool = False  # True: refuse a file with another checksum
 
 # %% ../../nbs/03_download/01_datasets.ipynb #08c1b7e3
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DataSet:
 
     @property
     def source(self) -> str:  # "files", "kaggle", "competition" or "hub"
-        """Return where it comes from."""
+        """Return the kind of source."""
         return next((kind for kind in ("kaggle", "competition", "hub") if getattr(self, kind)), "files")
 
 # %% ../../nbs/03_download/01_datasets.ipynb #986ca6c2
@@ -132,7 +132,7 @@ KAGGLE_SETS = (
 
 # %% ../../nbs/03_download/01_datasets.ipynb #5588c12e
 GZD = f"{WALMSLEY22}; data doi:10.5281/zenodo.4573248"
-GZD_LICENCE = "not stated by the source; a copy on the hub says CC-BY-4.0"
+GZD_LICENCE = "not stated by the source; a copy on the hub gives CC-BY-4.0"
 
 
 def gz_decals(part: str, about: float, md5: str) -> DataFile:
@@ -322,7 +322,7 @@ def dataset(name: str) -> DataSet:
 
 # %% ../../nbs/03_download/01_datasets.ipynb #5ce65f4a
 def human(size: float) -> str:  # bytes
-    """Format a number of bytes for people."""
+    """Format a number of bytes with a unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'BEGINS', 'COMPLETE', 'MANIFEST', 'WRITING', 'PARALLEL', 'ARCHIVE', 'ends_early', 'defect', 'check_file',
-           'fetch', 'read_manifest', 'record', 'is_there', 'fetch_all', 'package', 'from_elsewhere', 'unpacked',
+           'fetch', 'read_manifest', 'record', 'is_there', 'fetch_all', 'package', 'from_elsewhere', 'unpack_beside',
            'room_for', 'download']
 
 # %% ../../nbs/03_download/04_fetch.ipynb #3c0e80ac
@@ -68,7 +68,7 @@ def ends_early(file: Path, ending: str) -> bool:
 
 # %% ../../nbs/03_download/04_fetch.ipynb #44f349a2
 def defect(file: Path, name: str) -> str | None:
-    """Return what the bytes of a file named `name` reveal to be wrong; None if nothing is."""
+    """Return what is wrong with the bytes of a file called `name`, None if nothing is found."""
     ending = Path(name).suffix.lower()
     with open(file, "rb") as raw:
         head = raw.read(512)
@@ -77,7 +77,7 @@ def defect(file: Path, name: str) -> str | None:
     if ending not in (".html", ".htm") and head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "it is an HTML page"
     if not head.startswith(BEGINS.get(ending, b"")):
-        return f"it is no {ending} file"
+        return f"it is not a {ending} file"
     return "it ends early or is damaged" if ending in COMPLETE and ends_early(file, ending) else None
 
 # %% ../../nbs/03_download/04_fetch.ipynb #e4eeca98
@@ -87,24 +87,24 @@ def check_file(
     sums: dict[str, str | None],  # algorithm -> hexadecimal digits, None if unknown
     verified: bool,  # whether a difference is an error
 ) -> None:
-    """Refuse a file that is not what was announced."""
+    """Refuse a file whose format, size or checksum is not as announced."""
     reason = defect(part.file, part.path.name)
     if size and part.size != size:
-        reason = f"it has {part.size:,} bytes in place of {size:,}"
+        reason = f"it has {part.size:,} bytes instead of {size:,}"
     for kind, expected in sums.items():
         if reason or not expected:
             continue
         with open(part.file, "rb") as file:
             found = hashlib.file_digest(file, kind).hexdigest()
         if found != expected.lower() and verified:
-            reason = f"its {kind} is {found} in place of {expected}"
+            reason = f"its {kind} is {found} instead of {expected}"
         elif found != expected.lower():
             unverified = "%s: its %s is %s, not the unverified %s; the file is kept"
             log.warning(unverified, part.path, kind, found, expected)
     if reason:
         forget(part)
-        what = f"what came is not {part.path.name}: {reason}"
-        raise BadInput(f"{part.url}: {what}; it was thrown away, try again later")
+        what = f"the reply is not {part.path.name}: {reason}"
+        raise BadInput(f"{part.url}: {what}; it was discarded, try again later")
 
 # %% ../../nbs/03_download/04_fetch.ipynb #214b64f2
 def fetch(
@@ -147,7 +147,7 @@ def record(root: Path, name: str, came: dict) -> None:
 
 
 def is_there(root: Path, file: DataFile) -> bool:
-    """Return whether the file was fetched before, from the same address, and has kept its size."""
+    """Return whether the file was fetched from the same address and still has its size."""
     came, path = read_manifest(root).get(file.name), root / file.name
     return bool(came) and came["url"] == file.url and path.is_file() and path.stat().st_size == came["bytes"]
 
@@ -178,8 +178,8 @@ def fetch_all(files: list[DataFile], root: Path) -> None:
             pool.close()
             pool.join()
     if failures := [each for each in coming.get() if each]:
-        what = f"{len(failures)} of {len(files)} files did not come ({' | '.join(failures)})"
-        raise BadInput(f"{root}: {what}; the others are there")
+        what = f"{len(failures)} of {len(files)} files could not be fetched ({' | '.join(failures)})"
+        raise BadInput(f"{root}: {what}; the others are complete")
 
 # %% ../../nbs/03_download/04_fetch.ipynb #e1a11549
 def package(name: str, data: DataSet):  # the module
@@ -204,13 +204,13 @@ def from_elsewhere(data: DataSet, root: Path) -> Path:  # the folder with its fi
         return Path(client.competition_download(data.competition))
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"{data.name}: did not come ({reason}); {data.how}") from error
+        raise BadInput(f"{data.name}: could not be fetched ({reason}); {data.how}") from error
 
 # %% ../../nbs/03_download/04_fetch.ipynb #abbc9dc8
 ARCHIVE = re.compile(r"\.(zip|tar|tar\.gz|tgz)$")
 
 
-def unpacked(path: Path) -> Path:  # the folder of an archive; any other path unchanged
+def unpack_beside(path: Path) -> Path:  # the folder of an archive; any other path unchanged
     """Unpack an archive beside itself, unless that was done before."""
     out = path.with_name(ARCHIVE.sub("", path.name))
     return path if out == path else out if out.is_dir() else unpack(path, out)
@@ -233,9 +233,9 @@ def download(
     with alone(root):
         if data.source != "files":
             folder = from_elsewhere(data, root)
-            return [folder, *(unpacked(path) for path in sorted(folder.glob("*.zip")))]
+            return [folder, *(unpack_beside(path) for path in sorted(folder.glob("*.zip")))]
         files = data.files[:limit]
         missing = [file for file in files if not is_there(root, file)]
         check_space(root, room_for(missing))
         fetch_all(missing, root)
-        return [unpacked(root / file.name) for file in files]
+        return [unpack_beside(root / file.name) for file in files]

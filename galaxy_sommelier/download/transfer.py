@@ -37,7 +37,7 @@ RETRY = Retry(
     raise_on_status=False,
 )
 TIMEOUT = (30, 60)  # s: to connect, and without any byte
-PIECE = 1 << 20  # bytes at once
+PIECE = 1 << 20  # bytes read at once
 
 
 def new_session() -> requests.Session:
@@ -60,18 +60,17 @@ def version_of(response: requests.Response) -> str | None:
 @dataclass
 class Part:
     """A file in transfer: the bytes received, and a note of the version that they belong to."""
-
     url: str
     path: Path  # where the whole file goes
 
     @property
     def file(self) -> Path:
-        """Return where the bytes are."""
+        """Return the path of the received bytes."""
         return self.path.with_name(f"{self.path.name}.part")
 
     @property
     def beside(self) -> Path:
-        """Return where the note is."""
+        """Return the path of the note."""
         return self.path.with_name(f"{self.path.name}.part.json")
 
     @property
@@ -128,9 +127,9 @@ HINTS = {
 
 def check_answer(
     response: requests.Response,
-    path: Path,  # where the file goes: its ending tells what is expected
+    path: Path,  # where the file goes; its suffix gives the expected format
     size: int | None,  # bytes, if known
-    sure: bool,  # a file that ends early will be noticed even if no length is given
+    sure: bool,  # whether a truncated file is noticed without a length
 ) -> None:
     """Refuse an answer that is not the file."""
     status, headers, name = response.status_code, response.headers, path.name
@@ -139,13 +138,13 @@ def check_answer(
     if status != 200 and not (status == 206 and "Range" in response.request.headers):
         reason = f"the server answers {status} {response.reason}; {HINTS.get(status, 'try again later')}"
     elif html and path.suffix not in (".html", ".htm"):
-        reason = f"the server sends an HTML page in place of {name}; open it in a browser to read it"
+        reason = f"the server sends an HTML page instead of {name}; open it in a browser to read it"
     elif compressed and path.suffix != ".gz":
-        reason = f"the server compresses {name} though asked not to; fetch it with another program"
+        reason = f"the server compresses {name} against our request; fetch it with another program"
     elif not (sure or length or headers.get("Transfer-Encoding") == "chunked"):
         reason = f"the server does not state where {name} ends; give its size or checksum"
     elif status == 200 and size and length and int(length) != size:
-        reason = f"the server has {int(length):,} bytes in place of {size:,}; check the address"
+        reason = f"the server has {int(length):,} bytes instead of {size:,}; check the address"
     else:
         return
     raise BadInput(f"{(response.history or [response])[0].url}: {reason}")
@@ -155,7 +154,7 @@ def request(
     session: requests.Session,
     part: Part,
     size: int | None = None,  # bytes of the whole file, if known
-    sure: bool = False,  # a file that ends early will be noticed even if no length is given
+    sure: bool = False,  # whether a truncated file is noticed without a length
 ) -> requests.Response:  # its body continues where the part ends
     """Request what is missing of a file."""
     headers = range_of(part)
@@ -178,7 +177,7 @@ def check_space(folder: Path, needed: float) -> None:  # bytes
         raise BadInput(f"{folder}: {what}; free some space or choose another folder")
 
 
-def receive(response: requests.Response, part: Part, stop: threading.Event) -> None:  # `stop` set: leave off
+def receive(response: requests.Response, part: Part, stop: threading.Event) -> None:  # until `stop` is set
     """Append what arrives to the part."""
     total, size = note_of(part).get("bytes"), part.size
     check_space(part.path.parent, (total or size) - size)
@@ -189,14 +188,14 @@ def receive(response: requests.Response, part: Part, stop: threading.Event) -> N
             file.write(piece)
             bar.update(len(piece))
             if stop.is_set():
-                raise BadInput(f"{part.url}: stopped; start it again to go on")
+                raise BadInput(f"{part.url}: stopped; start it again to continue")
 
 # %% ../../nbs/03_download/02_transfer.ipynb #67bbf48c
 def transfer(
     session: requests.Session,
     part: Part,
     size: int | None,  # bytes of the whole file, if known
-    sure: bool,  # a file that ends early will be noticed even if no length is given
+    sure: bool,  # whether a truncated file is noticed without a length
     stop: threading.Event,
 ) -> None:
     """Request and receive until the file is complete, however often the connection drops."""
@@ -210,23 +209,23 @@ def transfer(
             return
         except HTTPError as error:
             if stop.is_set():
-                raise BadInput(f"{part.url}: stopped; start it again to go on") from error
+                raise BadInput(f"{part.url}: stopped; start it again to continue") from error
             retry = (RETRY if part.size - before >= PIECE else retry).increment("GET", part.url, error=error)
             retry.sleep()
 
 # %% ../../nbs/03_download/02_transfer.ipynb #0c71a851
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Turn network errors into one line about an address."""
+    """Turn a network error into one line that names the address."""
     try:
         yield
     except requests.TooManyRedirects as error:
-        raise BadInput(f"{url}: it redirects without end; check the address") from error
+        raise BadInput(f"{url}: too many redirects; check the address") from error
     except requests.RequestException as error:
         reason = getattr(next(iter(error.args), None), "reason", None) or error
         what = f"cannot be reached ({type(reason).__name__})"
         raise BadInput(f"{url}: {what}; check the address and the network") from error
     except HTTPError as error:
         reason = getattr(error, "reason", None) or error
-        what = f"the connection dropped again and again ({type(reason).__name__})"
-        raise BadInput(f"{url}: {what}; start it again to go on") from error
+        what = f"the connection dropped too often ({type(reason).__name__})"
+        raise BadInput(f"{url}: {what}; start it again to continue") from error

@@ -11,12 +11,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..core.files import BadInput
-from ..models.backbone import FAMILIES, blocks_of
+from ..models.backbone import BACKBONE_FAMILIES, blocks_of
 from ..models.model import GalaxyModel
 
 # %% ../../nbs/07_training/02_lora.ipynb #466ce61b
 def linear_maps(
-    backbone: PreTrainedModel,  # of a family in `backbone.FAMILIES`
+    backbone: PreTrainedModel,  # of a family in `backbone.BACKBONE_FAMILIES`
 ) -> list[str]:
     """Return the names of the linear maps in the blocks of a backbone."""
     inside, named = set(blocks_of(backbone).modules()), backbone.named_modules()
@@ -28,7 +28,7 @@ def add_lora(
     rank: int = 8,  # of the corrections, from 1 up
 ) -> None:
     """Make the backbone learn through low-rank corrections only."""
-    maps, kind = linear_maps(model.backbone), FAMILIES[model.backbone.config.model_type]
+    maps, kind = linear_maps(model.backbone), BACKBONE_FAMILIES[model.backbone.config.model_type]
     if not maps:
         raise BadInput(
             f"lora: {model.config.backbone_name} is {kind}, a kind without linear maps; "
