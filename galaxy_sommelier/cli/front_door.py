@@ -58,10 +58,7 @@ def make_ready(
 
 # %% ../../nbs/10_cli/02_front_door.ipynb #f70d000b
 def predict(
-    source: Store
-    | str
-    | Path
-    | pd.DataFrame,  # a store, a folder of images, an image, or a table
+    source: Store | str | Path | pd.DataFrame,  # a store, a folder of images, an image, or a table
     model: GalaxyModel | str | Path | None = None,  # a model, a run or model folder, or a hub id
     out: str | Path | None = None,  # a file to write: .parquet, .csv, .fits or .vot
     split: str | None = None,  # only this split of a store: "train", "val" or "test"
@@ -74,13 +71,10 @@ def predict(
     """Predict vote fractions, label and confidence of galaxies, and whatever else the model can add."""
     if out is not None:
         check_out(out, overwrite, embeddings)
-    if split:
-        store = source if isinstance(source, Store) else Store(open_input(source, split).folder)
     ready = make_ready(source, model, tta, embeddings)
     options = {"tta": tta, "batch_size": batch_size, "max_bad": max_bad, "overwrite": overwrite}
     options |= {"embeddings": embeddings or ready.memory is not None, "additions": ready.additions}
-    options |= {"indices": store.indices(split)} if split else {}
-    table = predict_galaxies(store if split else source, ready.model, out, **options)
+    table = predict_galaxies(source, ready.model, out, split, **options)
     if ready.memory:
         warn_unlike(table["ood_score"], ready.memory)
     return table

@@ -237,11 +237,11 @@ def calibrate_command(model, store, split):
     data = Store(store, schema=network.schema)
     if network.config.classes:
         raise BadInput(
-            f"{model}: predicts classes, which have no intervals; calibrate a model that predicts vote fractions"
+            f"{model}: predicts classes, which have no intervals; calibrate a model of vote fractions"
         )
     if data.votes is None:
         raise BadInput(
-            f"{store}: holds no numbers of votes; calibrate on a store that has them, e.g. one of Hart et al. (2016)"
+            f"{store}: holds no numbers of votes; calibrate on a store that has them (Hart et al. 2016)"
         )
     which = data.indices(split)
     fractions = predict(data, network, indices=which)[data.schema.columns].to_numpy(float)
