@@ -263,7 +263,7 @@ def test_a_table_of_paths(place, predict, tmp_path, monkeypatch, ending):
 def test_bad_tables_and_parts_are_refused(place, tmp_path):
     table = pd.read_csv(place / "table.csv")
     for name, spoilt in {
-        "twice": pd.concat([table, table[:1]]),
+        "is duplicated": pd.concat([table, table[:1]]),
         "no galaxies": table[:0],
         "'path' is missing": table[["id_str"]],
     }.items():
