@@ -276,7 +276,7 @@ def test_bad_tables_and_parts_are_refused(place, tmp_path):
             "--out", tmp_path / "out", "--part", part
         )
     refused(
-        "give --out a folder", "predict", place / "store", "--model", place / "model",
+        "name a folder", "predict", place / "store", "--model", place / "model",
         "--out", tmp_path / "one.parquet", "--part", "0/2"
     )
     assert not (tmp_path / "out").exists()
