@@ -223,7 +223,7 @@ BAD = {
     "blank": ((200, "image/jpeg", BLANK), "absent", "is blank"),
     "nearly one colour": ((200, "image/jpeg", GREY), "absent", "is blank"),
     "not found": (NOT_FOUND, "absent", "404"),
-    "text": ((200, "image/jpeg", b"System.OutOfMemoryException"), "failed", "no image in a known format"),
+    "text": ((200, "image/jpeg", b"System.OutOfMemoryException"), "failed", "not an image in a known format"),
     "page": ((200, "text/html", b"<html>please sign in</html>"), "failed", "HTML page"),
     "nothing": ((200, "image/jpeg", b""), "failed", "is empty"),
     "another size": ((200, "image/jpeg", jpeg_of(256)), "failed", "has 256x256 pixels where 424x424"),

@@ -485,7 +485,8 @@ def test_a_data_set_is_downloaded_once(server, tmp_path, known):
 def test_one_missing_file_does_not_stop_the_others(server, tmp_path, known):
     known(example(server, "a", "b", "c"))
     server.pages |= {"/a": polite(), "/b": say(404), "/c": polite()}
-    with pytest.raises(BadInput, match="1 of 3 files could not be fetched .*/b: the server answers 404") as caught:
+    words = "1 of 3 files could not be fetched .*/b: the server answers 404"
+    with pytest.raises(BadInput, match=words) as caught:
         download("example", tmp_path)
     assert "\n" not in str(caught.value)
     assert sorted(read_manifest(tmp_path)) == ["a", "c"] and not (tmp_path / "b").exists()
