@@ -311,8 +311,9 @@ def export_command(source, out):
     """
     from galaxy_sommelier.catalog.table import read_frame
     from galaxy_sommelier.data.export import export_table
+    from galaxy_sommelier.data.inputs import input_kind
     from galaxy_sommelier.data.store import Store
     from galaxy_sommelier.models.shards import read_predictions
 
-    read = Store if (source / "store.json").exists() else read_predictions if source.is_dir() else read_frame
+    read = Store if input_kind(source) == "store" else read_predictions if source.is_dir() else read_frame
     click.echo(export_table(read(source), out))

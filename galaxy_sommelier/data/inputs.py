@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Row', 'SHARD_ROWS', 'open_image', 'open_images', 'open_ahead', 'Galaxies', 'store_shard', 'count_split',
            'store_galaxies', 'mixture_galaxies', 'not_an_input', 'input_images', 'table_rows', 'count_rows',
-           'in_shards', 'listed_galaxies', 'file_galaxies', 'frame_galaxies', 'open_input']
+           'in_shards', 'listed_galaxies', 'file_galaxies', 'frame_galaxies', 'input_kind', 'open_input']
 
 # %% ../../nbs/04_data/07_inputs.ipynb #fbf77475
 import os
@@ -251,21 +251,32 @@ def frame_galaxies(table: pd.DataFrame) -> Galaxies:
     return listed_galaxies(len(paths), identity, paths.items)
 
 
+def input_kind(
+    source: Store | pd.DataFrame | str | Path,  # anything that `open_input` takes
+) -> str:  # "mixture", "store", "files" or "frame"
+    """Tell mixtures and stores from files of images, tables and data frames."""
+    if isinstance(source, pd.DataFrame):
+        return "frame"
+    path = source.path if isinstance(source, Store) else Path(source)
+    folders = {"mixture": "mixed.json", "store": "store.json"}
+    return next((kind for kind, file in folders.items() if (path / file).exists()), "files")
+
+
 def open_input(
     source: Store | pd.DataFrame | str | Path,  # a store, a mixture, a folder of images, an image, or a table
     split: str | None = None,  # "train", "val" or "test" of a store or mixture; None: all
 ) -> Galaxies:
     """Open anything that contains galaxies with images."""
-    path = source.path if isinstance(source, Store) else source
-    path = Path(path) if isinstance(path, str) else path
-    if isinstance(path, Path) and (path / "mixed.json").exists():
+    kind = input_kind(source)
+    path = source.path if isinstance(source, Store) else source if kind == "frame" else Path(source)
+    if kind == "mixture":
         return mixture_galaxies(source if isinstance(source, MixedStore) else MixedStore(path), split)
-    if isinstance(path, Path) and (path / "store.json").exists():
+    if kind == "store":
         found = store_galaxies(path, split)
         if isinstance(source, Store):
             found.store = source
         return found
     if split:
-        where = path if isinstance(path, Path) else "the galaxy table"
+        where = "the galaxy table" if kind == "frame" else path
         raise BadInput(f"{where}: --split {split} needs a store, and this is none; leave --split out")
-    return file_galaxies(path) if isinstance(path, Path) else frame_galaxies(path)
+    return frame_galaxies(path) if kind == "frame" else file_galaxies(path)

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..catalog.schema import Schema
 from ..core.files import BadInput, read_json
+from ..data.inputs import input_kind
 from ..data.mixture import answers_in, names_in
 from ..data.store import read_header
 from .model import GalaxyModel
@@ -43,10 +44,11 @@ def fitted_to(
     source: Path,  # the input of a prediction: a store, a folder or a table
 ) -> GalaxyModel:
     """Return the part of a model of several campaigns that fits a store, or else the model itself."""
-    if (source / "mixed.json").exists():
+    kind = input_kind(source)
+    if kind == "mixture":
         stores = ", ".join(str(source / name) for name in read_json(source / "mixed.json")["stores"])
         raise BadInput(f"{source}: mixes stores of several surveys; predict them one by one ({stores})")
-    if not (source / "store.json").exists() or model.config.classes:
+    if kind != "store" or model.config.classes:
         return model
     schema = read_header(source)[1]
     several = model.schema.name.split("+")
