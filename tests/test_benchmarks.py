@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
             "predict / backbone alone",
         ),
         ("scaling", ["60"], "60"),
-        ("surveys", ["2000"], "pairs on two sides"),
+        ("surveys", ["2000"], "of them right"),
         ("leaks", ["80"], "recall"),
         ("start", ["--repeats", "1"], "sommelier --help"),
     ],
