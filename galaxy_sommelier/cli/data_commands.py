@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from .options import SHARE, LazyChoice, echo_images, main, out_option
+from ..core.files import BadInput
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #21012d79
 @main.command("download")
@@ -209,6 +210,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, **options):
     from galaxy_sommelier.catalog.sources import schema_of
     from galaxy_sommelier.data.store import write_store
 
+    if class_folders and class_folders.exists():
+        raise BadInput(f"{class_folders}: exists already; name a new folder for --class-folders")
     galaxies, splits = selected(source, root, reference_ids, **options)
     made = {"split": splits, "max_bad": options["max_bad"], "made_by": f"sommelier prepare {source}"}
     report = write_store(galaxies, out, schema_of(galaxies, root), **made)

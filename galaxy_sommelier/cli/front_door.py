@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HYPHENS', 'Ready', 'make_ready', 'predict', 'predict_part', 'read_predicted', 'likely_answers', 'schema_of_table',
-           'prediction_sheet', 'first_ids']
+           'prediction_sheet']
 
 # %% ../../nbs/10_cli/02_front_door.ipynb #f70d0003
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,19 +161,18 @@ def prediction_sheet(
     n: int = 24,  # at most this many, the first of the table
 ) -> tuple[Figure, list[str]]:  # the sheet, and the ids without a readable image
     """Draw images with their predicted answers."""
-    wanted, images = set(table["id_str"].iloc[:n]), {}
-    galaxies = open_input(source)
-    for _, rows in galaxies.rows(range(len(galaxies.sizes))):
-        for name, image in rows:
-            if name in wanted:
-                try:
-                    images[name] = open_image(name, image)
-                except BadImage:
-                    continue
+    wanted, images, galaxies = set(table["id_str"].iloc[:n]), {}, open_input(source)
+    for name, image in galaxies.all_rows():
+        if name in wanted:
+            wanted.remove(name)
+            with suppress(BadImage):
+                images[name] = open_image(name, image)
+        if not wanted:  # the rest of a large input is not read
+            break
     shown = [row for _, row in table.iloc[:n].iterrows() if row["id_str"] in images]
     if not shown:
         example = (
-            f"{table['id_str'].iloc[0]!r}, {next(iter(first_ids(galaxies)), None)!r}"
+            f"{table['id_str'].iloc[0]!r}, {next(galaxies.all_rows(), (None,))[0]!r}"
             if len(table)
             else "none"
         )
@@ -187,8 +186,3 @@ def prediction_sheet(
         [images[row["id_str"]] for row in shown], captions, columns=min(6, len(shown)), size=2.2
     )
     return figure, [name for name in table["id_str"].iloc[:n] if name not in images]
-
-
-def first_ids(galaxies) -> Iterable[str]:
-    """Ids of the first shard of an input."""
-    return (name for _, rows in galaxies.rows([0]) for name, _ in rows)
