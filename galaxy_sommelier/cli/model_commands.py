@@ -158,6 +158,7 @@ def predict_command(source, out, model, part, split, overwrite, **options):
         --out predictions --part $SLURM_ARRAY_TASK_ID/64
     """
     from galaxy_sommelier.cli.front_door import predict, predict_part
+    from galaxy_sommelier.evaluation.ood import OutOfDistribution
 
     if part and out.suffix:
         raise BadInput(f"{out}: one process writes one file; leave --part out, or name a folder")
@@ -171,8 +172,9 @@ def predict_command(source, out, model, part, split, overwrite, **options):
     echo_images(out, images)
     if missing := images.get("missing"):
         click.echo(f"  {len(missing)} shards are still to be made by other parts")
-    for text in (str(each.message) for each in caught if "unlike" in str(each.message)):
-        click.echo(f"warning: {text}", err=True)
+    for each in caught:  # those on images left out are echoed above
+        if issubclass(each.category, OutOfDistribution):
+            click.echo(f"warning: {each.message}", err=True)
     if not missing:
         click.echo(f"next: sommelier show {out} {source} --out sheet.png")
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LEVEL', 'SCORE', 'FILE', 'FEWEST', 'Known', 'unit', 'learn_known', 'squared', 'distances', 'doubts', 'every_score',
            'separation', 'detection', 'detection_table', 'altered_images', 'on_scale', 'looks_unlike', 'Familiar',
-           'fit_ood', 'ood_of', 'write_ood', 'read_ood', 'add_ood', 'warn_unlike', 'remember', 'oddness_of',
-           'additions']
+           'fit_ood', 'ood_of', 'write_ood', 'read_ood', 'add_ood', 'OutOfDistribution', 'warn_unlike', 'remember',
+           'oddness_of', 'additions']
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #6c3177c5
 import json
@@ -306,6 +306,10 @@ def add_ood(
     return predictions.assign(ood_score=familiar.scores(np.stack(predictions.embedding).astype(np.float32)))
 
 
+class OutOfDistribution(UserWarning):
+    """A catalogue is unlike the training galaxies."""
+
+
 def warn_unlike(
     scores: pd.Series,  # ood_score of a catalogue
     familiar: Familiar,
@@ -313,7 +317,7 @@ def warn_unlike(
     """Warn of a catalogue that is unlike the training galaxies."""
     verdict = familiar.verdict(scores[np.isfinite(scores)].to_numpy())
     if verdict["unlike"]:
-        warnings.warn(verdict["text"], stacklevel=2)
+        warnings.warn(verdict["text"], OutOfDistribution, stacklevel=2)
     return verdict
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #550bec4d
