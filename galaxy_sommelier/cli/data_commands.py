@@ -46,10 +46,10 @@ def download_command(name, only_list, root, limit):
     if not only_list:
         click.echo("\n".join(str(path) for path in download(name, root, limit)))
 
-# %% ../../nbs/10_cli/03_data_commands.ipynb #7ca7d80b
+# %% ../../nbs/10_cli/03_data_commands.ipynb #1dbbc70b
 SERVERS = ["sdss", "sdss-fits", "legacy", "legacy-fits", "hst"]
 
-
+# %% ../../nbs/10_cli/03_data_commands.ipynb #7ca7d80b
 @main.command("cutouts")
 @click.argument("table", type=Path)
 @click.option("--survey", type=click.Choice(SERVERS), required=True, help="see above")
@@ -93,7 +93,7 @@ def cutouts_command(table, survey, out, limit, max_bad):
             f"{waiting} galaxies are still to be fetched (--limit {limit}); run the same command again"
         )
 
-# %% ../../nbs/10_cli/03_data_commands.ipynb #7884f9e6
+# %% ../../nbs/10_cli/03_data_commands.ipynb #4bfa5875
 def weighted(
     galaxies, splits, reference_ids: Path
 ):  # galaxy table, split of each, CSV of ids -> with `weight`
@@ -126,7 +126,7 @@ def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids,
     galaxies.attrs |= about
     return galaxies, splits
 
-
+# %% ../../nbs/10_cli/03_data_commands.ipynb #7884f9e6
 def write_class_folders(galaxies, kind: str, out: Path) -> None:  # kind: of fractions, as in `kind_names`
     """Sort images into class folders, by the rule of the second predecessor."""
     from galaxy_sommelier.catalog.classes import class_folders, label, select

@@ -104,7 +104,7 @@ def echo_headline(metrics: dict) -> None:
         line += "".join(f"  {end} {value:.4f}" for end, value in beside.items() if value is not None)
         click.echo(line + ("" if skill is None else f"  skill {skill:.2f}"))
 
-# %% ../../nbs/10_cli/04_model_commands.ipynb #5d82d7e7
+# %% ../../nbs/10_cli/04_model_commands.ipynb #2d52566d
 class PredictCommand(click.Command):
     """A command that refuses a second argument with the form that is valid now."""
 
@@ -117,7 +117,7 @@ class PredictCommand(click.Command):
             )
         return rest
 
-
+# %% ../../nbs/10_cli/04_model_commands.ipynb #5d82d7e7
 @main.command("predict", cls=PredictCommand, context_settings={"allow_extra_args": True})
 @click.argument("source", type=Path, metavar="INPUT")
 @out_option("the predictions: a file .parquet, .csv, .fits or .vot, or a folder of shards")

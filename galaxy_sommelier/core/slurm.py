@@ -24,10 +24,10 @@ from .files import BadInput, read_json, remove, write_json
 from .provenance import data_root
 from .runs import open_experiment, shipped
 
-# %% ../../nbs/00_core/06_slurm.ipynb #cc733d8f
+# %% ../../nbs/00_core/06_slurm.ipynb #ef68a735
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-
+# %% ../../nbs/00_core/06_slurm.ipynb #cc733d8f
 class Profile(Settings):
     """The resources that a job requests from Slurm, and the environment of its command."""
 
@@ -274,7 +274,7 @@ def noted(folder: Path) -> list[tuple[str, str, int | None]]:  # for each task: 
         tasks.append((state, last.node.iloc[0], duration))
     return tasks
 
-# %% ../../nbs/00_core/06_slurm.ipynb #3846a70a
+# %% ../../nbs/00_core/06_slurm.ipynb #6afa53e9
 def job_row(
     file: Path,  # the `slurm.json` of a run folder
     known: dict,  # the result of `squeue`
@@ -299,7 +299,7 @@ def job_row(
         "elapsed": None if longest is None else str(timedelta(seconds=longest)),
     }
 
-
+# %% ../../nbs/00_core/06_slurm.ipynb #3846a70a
 def list_jobs(root: str | Path | None = None):  # folder of run folders; None: data/runs. -> a DataFrame
     """Return one row per submitted run: when submitted, job, state, node and time of the last attempt."""
     import pandas as pd

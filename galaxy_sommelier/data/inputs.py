@@ -231,7 +231,7 @@ def listed_galaxies(
     sizes = [min(SHARD_ROWS, count - start) for start in range(0, count, SHARD_ROWS)]
     return Galaxies(identity, sizes, lambda numbers: in_shards(rows(), numbers))
 
-# %% ../../nbs/04_data/07_inputs.ipynb #4b91c844
+# %% ../../nbs/04_data/07_inputs.ipynb #9017e32c
 def file_galaxies(source: Path) -> Galaxies:
     """Return the galaxies of a folder of images, of one image, or of a table's file."""
     if source.is_file() and source.suffix.lower() not in IMAGES:
@@ -261,7 +261,7 @@ def input_kind(
     folders = {"mixture": "mixed.json", "store": "store.json"}
     return next((kind for kind, file in folders.items() if (path / file).exists()), "files")
 
-
+# %% ../../nbs/04_data/07_inputs.ipynb #4b91c844
 def open_input(
     source: Store | pd.DataFrame | str | Path,  # a store, a mixture, a folder of images, an image, or a table
     split: str | None = None,  # "train", "val" or "test" of a store or mixture; None: all

@@ -166,7 +166,7 @@ def _finish(folder, schema, places, shards, report, made_by, split):
     parts = {"shards": shards, "index": _record(folder / INDEX), "splits": split, "fingerprint": fingerprint}
     write_json(folder / "store.json", facts | parts)
 
-# %% ../../nbs/04_data/02_store.ipynb #0c0ed7a7
+# %% ../../nbs/04_data/02_store.ipynb #9282440b
 def write_store(
     table: pd.DataFrame,  # galaxy table
     out: str | Path,  # folder to make; it must not exist, or be empty
@@ -193,7 +193,7 @@ def write_store(
         _finish(partial, schema, places, shards, report, made_by, by_id)
     return report
 
-
+# %% ../../nbs/04_data/02_store.ipynb #0c0ed7a7
 def _ready(table, out, schema, images):
     """Return the checked table, with rows numbered from 0."""
     table = check_table(table.reset_index(drop=True), schema, "the table to pack")

@@ -221,7 +221,7 @@ def _coverage(
         for s in pd.unique(splits[rows])
     }
 
-# %% ../../nbs/06_evaluation/04_evaluate.ipynb #9cf06ae8
+# %% ../../nbs/06_evaluation/04_evaluate.ipynb #4e9c9ecc
 def _matched(
     guess: pd.DataFrame, store: Store, split: str | None
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # predictions that are scored; `align` of them
@@ -242,7 +242,7 @@ def _matched(
         )
     return guess, pred, true
 
-
+# %% ../../nbs/06_evaluation/04_evaluate.ipynb #9cf06ae8
 def evaluate_file(
     predictions: str | Path | pd.DataFrame,  # Parquet or folder of shards from `predict`, or a table
     store: str | Path | Store,  # with the votes

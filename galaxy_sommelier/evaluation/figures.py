@@ -87,7 +87,7 @@ def save(
             figure.savefig(temporary, format=target.suffix[1:], dpi=STYLE["savefig.dpi"], metadata=metadata)
     return written
 
-# %% ../../nbs/06_evaluation/06_figures.ipynb #e6340cae
+# %% ../../nbs/06_evaluation/06_figures.ipynb #5427ec71
 LABELS = {
     "kaggle_rmse": "RMSE, 37 columns\n(less is better)",
     "kaggle_mae": "MAE, 37 columns\n(less is better)",
@@ -105,7 +105,7 @@ def _stage_point(axis: Axes, n: int, value: float, low: float, high: float) -> N
     place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
     axis.annotate(f"{value:.3f}", (n, value + ends[1, 0]), fontsize=9, path_effects=halo, **place)
 
-
+# %% ../../nbs/06_evaluation/06_figures.ipynb #e6340cae
 @styled
 def performance_summary(
     table: pd.DataFrame,  # from `stage_table`: the first row is the constant

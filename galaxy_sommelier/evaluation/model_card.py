@@ -51,7 +51,7 @@ def facts(values: dict) -> str:
     known = {name: UNKNOWN if value in (None, "") else value for name, value in values.items()}
     return "\n".join(f"- **{name}**: {value}" for name, value in known.items())
 
-# %% ../../nbs/06_evaluation/09_model_card.ipynb #bff615c3
+# %% ../../nbs/06_evaluation/09_model_card.ipynb #a77634cb
 STAGE_TEXT = {
     "baseline": "the pretrained backbone with a randomly initialised head; nothing was learned",
     "probe": "a linear head, fitted to convergence on features of the frozen backbone",
@@ -72,7 +72,7 @@ SHOWN = {  # settings, by stage
     "full": ("lr", "layer_decay", "ema", *LEARNED),
 }
 
-
+# %% ../../nbs/06_evaluation/09_model_card.ipynb #bff615c3
 def about(e: Evidence) -> str:
     """Describe the model."""
     m, c, machine, schema = e.metrics, e.config, e.environment, e.schema

@@ -137,7 +137,7 @@ def write_results(
         results[RESULTS].to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
     return Path(path)
 
-# %% ../../nbs/06_evaluation/03_predecessors.ipynb #365013c7
+# %% ../../nbs/06_evaluation/03_predecessors.ipynb #6a65594b
 def second_predecessor(
     results: pd.DataFrame,  # from `results_table`
     missing: int = 0,  # galaxies left out because their image is missing or broken
@@ -155,7 +155,7 @@ def second_predecessor(
     theirs |= {"accuracy (predecessor)": report["accuracy"], "per_class_accuracy (predecessor)": shares}
     return theirs | {"missing_images": missing, **report}
 
-
+# %% ../../nbs/06_evaluation/03_predecessors.ipynb #365013c7
 def results_text(report: dict) -> str:  # from `second_predecessor`
     """Return the report as lines to print."""
     low, high = report["accuracy_lower"], report["accuracy_upper"]

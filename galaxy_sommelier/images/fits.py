@@ -299,7 +299,7 @@ def _assemble(hdus, name, unit):
     place = sky_place(bands[0].header, *planes.shape[1:])
     return _check_bands(FitsImage(light, mask, tuple(names), units[0], *place, survey, bad, name))
 
-# %% ../../nbs/02_images/05_fits.ipynb #0c443b21
+# %% ../../nbs/02_images/05_fits.ipynb #61a3a18a
 def _cut_off(warned):  # "" if no warning is about it
     for message in (str(warning.message) for warning in warned):
         if sizes := re.search(r"actual file length \((\d+)\).*expected size \((\d+)\)", message, re.S):
@@ -333,7 +333,7 @@ def decode_fits(
             text = f"cannot be read ({' '.join(str(error).split())}); fetch it again"
             raise BadImage(name, _cut_off(warned) or text) from None
 
-
+# %% ../../nbs/02_images/05_fits.ipynb #0c443b21
 def read_fits(
     path: str | Path,  # a FITS file
     unit: str | None = None,  # of the numbers, e.g. "nanomaggy", instead of the header's

@@ -139,7 +139,7 @@ def cosmos(
     black, white, bend = levels(bands[3])
     return _asinh(*((bands[3] - black) / (white - black) * softened / softened.mean(axis=0)), bend)
 
-# %% ../../nbs/02_images/06_stretch.ipynb #a93044e7
+# %% ../../nbs/02_images/06_stretch.ipynb #bf9361e9
 RECIPES = {"grey": grey, "two_bands": two_bands, "sdss": sdss, "decals": decals, "cosmos": cosmos}
 NEEDS = {"sdss": ("g", "r", "i"), "decals": ("g", "r", "z"), "cosmos": ("B", "r", "i", "F814W")}
 
@@ -164,7 +164,7 @@ def _order(image, recipe):  # indices of the recipe's bands, or why it does not 
         else [image.names.index(band) for band in needs]
     )
 
-
+# %% ../../nbs/02_images/06_stretch.ipynb #a93044e7
 def default_recipe(image: FitsImage) -> str:  # a key of RECIPES
     """Choose the recipe by the header of an image, or raise `BadInput` with those that fit."""
     named = [recipe for recipe in RECIPES if recipe == "grey" or any(image.names)]

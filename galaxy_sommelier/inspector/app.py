@@ -108,7 +108,7 @@ class QueryBar:
         style = "color:var(--jp-error-color1,#b00020)"
         self.error.value = f'<span class="gs-error" style="{style}">{escape(self.state.error)}</span>'
 
-# %% ../../nbs/09_inspector/08_app.ipynb #6d09050a
+# %% ../../nbs/09_inspector/08_app.ipynb #e63b1100
 class RangeFilter:
     """A filter for a range of one column."""
 
@@ -142,7 +142,7 @@ class RangeFilter:
         unused = self.column.value == "nothing" or opened
         return {} if unused else {self.column.value: self.slider.value}
 
-
+# %% ../../nbs/09_inspector/08_app.ipynb #6d09050a
 def _ends(values):
     """Smallest and largest value of a column, made to differ."""
     low, high = float(values.min()), float(values.max())
@@ -255,7 +255,7 @@ def sheet(
     contact_sheet(images, captions, columns=min(8, max(1, len(images)))).savefig(made, dpi=70)
     return made.getvalue()
 
-# %% ../../nbs/09_inspector/08_app.ipynb #2dda5002
+# %% ../../nbs/09_inspector/08_app.ipynb #cc6e569c
 class Inspector:
     """Galaxies to look at and annotate."""
 
@@ -286,7 +286,7 @@ class Inspector:
         text = f"Inspector: {len(self.state.rows)} galaxies"
         return self.box._repr_mimebundle_(**kwargs) | {"image/png": image, "text/plain": text}
 
-
+# %% ../../nbs/09_inspector/08_app.ipynb #2dda5002
 def hint(state: Inspection) -> str:  # HTML
     """Return what the keys and the bars mean."""
     keys = "; ".join(f"<b>{key}</b> {what}" for key, what in KEYS.items())

@@ -220,7 +220,7 @@ class LargeImage:
         """Draw the image as the controls demand."""
         _paint(self)
 
-# %% ../../nbs/09_inspector/06_closeup.ipynb #e7684cb9
+# %% ../../nbs/09_inspector/06_closeup.ipynb #09122d08
 def _arranged(view):
     for control, width, label in ((view.channel, 190, 56), (view.stretch, 190, 56), (view.range, 300, 80)):
         control.layout.width, control.style.description_width = f"{width}px", f"{label}px"
@@ -255,7 +255,7 @@ def _with_overlay(view, image):
         view.problem.value = escape(str(error))
     return image
 
-
+# %% ../../nbs/09_inspector/06_closeup.ipynb #e7684cb9
 def _patch(view):
     """Row and column of the patch that was clicked."""
     rows, columns = np.shape(view.attention(view.pixels))[-2:] if view.attention else view.grid

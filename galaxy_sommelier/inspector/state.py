@@ -91,7 +91,7 @@ def rms_error(
     total, unknown = np.where(known, apart**2, 0).sum(axis=1), np.full(len(apart), np.nan, np.float32)
     return np.sqrt(np.divide(total, known.sum(axis=1), out=unknown, where=known.any(axis=1)))
 
-# %% ../../nbs/09_inspector/02_state.ipynb #18a20144
+# %% ../../nbs/09_inspector/02_state.ipynb #2af03f9c
 def _values(table, kind, schema):
     columns = [f"{answer}_{kind}" for answer in schema.answers]
     if all(name in table for name in columns):
@@ -106,7 +106,7 @@ def _classes(table, values, schema):
     named = label(fractions, schema=schema)
     return named.label.to_numpy(object), named.confidence.to_numpy()
 
-
+# %% ../../nbs/09_inspector/02_state.ipynb #18a20144
 def inspection_table(
     galaxies: pd.DataFrame,  # galaxy table
     predictions: pd.DataFrame | None = None,  # for some of its galaxies

@@ -235,14 +235,14 @@ def named_model(
         )
     return load_model(model) if isinstance(model, str | Path) else model
 
-# %% ../../nbs/05_models/05_predict.ipynb #5094d2d8
+# %% ../../nbs/05_models/05_predict.ipynb #cf65e762
 def rows_of(galaxies: Galaxies, indices: Iterable[int]) -> Iterable[Row]:
     """Iterate over some galaxies of a store."""
     if (store := galaxies.store) is None:
         raise BadInput("`indices` choose galaxies of a store, and the input is none; leave them out")
     return ((store.ids[i], store.jpeg(i)) for i in indices)
 
-
+# %% ../../nbs/05_models/05_predict.ipynb #5094d2d8
 def predict(
     source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
     model: GalaxyModel | str | Path | None = None,  # a model, a run or model folder, or a hub id

@@ -71,7 +71,7 @@ def check_processes(
         raise BadInput(f"setting 'batch_size': {s.batch_size} is too small for {pieces}; choose a larger one")
     return os.environ.get("RANK", "0") == "0"
 
-# %% ../../nbs/07_training/07_run_folder.ipynb #9231562a
+# %% ../../nbs/07_training/07_run_folder.ipynb #7bb2c239
 # settings that may change when a run is continued
 FREE = ("workers", "report_to", "tta", "store", "accumulate", "checkpointing", "compile")
 
@@ -93,7 +93,7 @@ def check_same(
         changed = "; ".join(f"{name} {theirs.get(name)!r}, not {ours[name]!r}" for name in differing)
         raise BadInput(f"{out}: holds another run ({changed}); choose another folder")
 
-
+# %% ../../nbs/07_training/07_run_folder.ipynb #9231562a
 def open_run(
     out: Path,  # the run folder, new or not
     store: Store,

@@ -133,7 +133,7 @@ def fit_images(
         merge_lora(model)
     return rows
 
-# %% ../../nbs/07_training/08_stages.ipynb #75ca0769
+# %% ../../nbs/07_training/08_stages.ipynb #65beb985
 FIT = {"full": fit_images, "lora": fit_images, "head": fit_head, "probe": fit_probe}
 
 
@@ -146,7 +146,7 @@ def save_model(
     with disk_errors(out / "model"), atomic_path(out / "model") as folder:
         model.save_pretrained(folder)
 
-
+# %% ../../nbs/07_training/08_stages.ipynb #75ca0769
 def train(
     store_path: str | Path,  # a store with a validation split
     out: str | Path | None = None,  # the run folder; None: a new one under the data root
