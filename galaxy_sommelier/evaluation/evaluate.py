@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..catalog.classes import CLASSES, label
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput, sha256_of
+from ..core.files import BadInput, few_of, how_many, sha256_of
 from ..data.mixture import MixedStore, of_campaign
 from ..data.store import Store
 from galaxy_sommelier.evaluation.metrics import (
@@ -226,18 +226,19 @@ def _matched(
     guess: pd.DataFrame, store: Store, split: str | None
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # predictions that are scored; `align` of them
     """Match predictions with the votes of a store, and refuse them if nothing can be scored."""
-    several = len(guess)
+    given = guess.get("id_str", pd.Series(dtype=str)).tolist()
     guess, wanted = _select(guess, store, split)
-    if several and guess.empty:
+    known = [store.ids[i] for i in wanted] if split else store.ids
+    if guess.empty or not len(wanted):
         where = f"split {split} of {store.path}" if split else store.path
         raise BadInput(
-            f"predictions: none of the {several} galaxies is in {where}; "
-            "score them against the store they were made from"
+            f"predictions: none of the {how_many(len(given), 'predicted id')} ({few_of(given)}) is in {where}, "
+            f"whose ids look like {few_of(known)}; score them against the store they were made from"
         )
     pred, true = align(guess, store.table.iloc[wanted], store.schema)
     if np.isnan(true).all():
         raise BadInput(
-            f"{store.path}: none of the {len(true)} galaxies predicted has votes in this store; "
+            f"{store.path}: has no votes for the {how_many(len(true), 'predicted galaxy')}; "
             "score against one that has them"
         )
     return guess, pred, true

@@ -75,11 +75,6 @@ def align(
     """Return predicted and true conditional fractions of the same galaxies."""
     ids = ids_of(predictions, schema.columns, "predictions")
     known = ids_of(table, schema.columns, "galaxy table")
-    if not ids.isin(known).any():
-        raise BadInput(
-            f"predictions: none of the {len(ids)} ids ({few_of(ids)}) is among the {len(known)} galaxies "
-            f"with votes ({few_of(known)}); score them against the store they were made from"
-        )
     for odd, text in ((ids.difference(known), "no votes for"), (known.difference(ids), "no prediction for")):
         if len(odd):
             count = f"{how_many(len(odd), 'galaxy')} ({few_of(odd, 3)})"
