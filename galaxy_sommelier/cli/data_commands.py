@@ -109,7 +109,7 @@ def weighted(
     return galaxies.assign(weight=weights)
 
 
-def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids, val, seed, max_bad):
+def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids, val_ids, test, val, seed):
     """Read a download; return the galaxy table to pack and the split of each galaxy."""
     from galaxy_sommelier.catalog.sources import read_source
     from galaxy_sommelier.data.leaks import keep_out
@@ -119,19 +119,19 @@ def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids,
     about = galaxies.attrs | {"rows": len(galaxies)}
     if exclude_ids:
         galaxies = keep_out(galaxies, exclude_ids)
-    chosen = read_ids(test_ids, among=galaxies.id_str) if test_ids else None
-    splits = split(galaxies.id_str, val=val, test=0.1 if chosen is None else 0.0, seed=seed, test_ids=chosen)
+    chosen = [read_ids(ids, among=galaxies.id_str) if ids else None for ids in (test_ids, val_ids)]
+    splits = split(galaxies.id_str, val, test, seed, *chosen)
     if reference_ids:
         galaxies = weighted(galaxies, splits, reference_ids)
     galaxies.attrs |= about
     return galaxies, splits
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #7884f9e6
-def write_class_folders(galaxies, kind: str, out: Path) -> None:  # kind: of fractions, as in `kind_names`
+def write_class_folders(galaxies, kind: str | None, out: Path) -> None:  # kind: as in `kind_names`
     """Sort images into class folders, by the rule of the second predecessor."""
     from galaxy_sommelier.catalog.classes import class_folders, label, select
 
-    names = label(galaxies, "predecessor", kind="debiased" if kind == "debiased" else "fraction")
+    names = label(galaxies, "predecessor", kind="debiased" if "debiased" in (kind or "") else "fraction")
     chosen = select(names, threshold=0.8)
     lost = len(class_folders(galaxies, chosen, out))
     click.echo(f"{out}: {len(chosen) - lost:,} images in class folders, {lost:,} without an image")
@@ -145,10 +145,10 @@ def source_names() -> tuple[str, ...]:
 
 
 def kind_names() -> tuple[str, ...]:
-    """Kinds of vote fractions that published tables hold."""
-    from galaxy_sommelier.catalog.gz2 import FRACTION_KINDS
+    """Kinds of vote fractions."""
+    from galaxy_sommelier.catalog.kinds import KINDS
 
-    return FRACTION_KINDS
+    return tuple(KINDS)
 
 
 class PrepareCommand(click.Command):
@@ -167,23 +167,33 @@ class PrepareCommand(click.Command):
 @click.option("--root", type=Path, required=True, help="folder of the download")
 @out_option("the store, a new folder of Parquet shards")
 @click.option("--table", help="name of the table in ROOT, if it is not the usual one")
-@click.option("--kind", type=LazyChoice(kind_names), default="fraction", help="which vote fractions to read")
+@click.option(
+    "--kind", type=LazyChoice(kind_names), help="which vote fractions to read  [default: the usual ones]"
+)
 @click.option("--exclude-ids", type=Path, help="CSV of ids to leave out, e.g. from `sommelier leaks`")
-@click.option("--test-ids", type=Path, help="CSV of ids of the test split  [default: 10 % by hash of the id]")
+@click.option("--test-ids", type=Path, help="CSV of ids of the test split, in place of --test")
+@click.option("--val-ids", type=Path, help="CSV of ids of the validation split, in place of --val")
+@click.option("--test", type=SHARE, default=0.1, help="share of the test split, by a hash of the id")
 @click.option(
     "--reference-ids",
     type=Path,
     help="CSV of ids of a fair sample; training galaxies are weighted to its mix",
 )
 @click.option(
-    "--val", type=click.FloatRange(0, 1, max_open=True), default=0.1, help="share of the validation split"
+    "--val", type=click.FloatRange(0, 1, max_open=True), default=0.1, help="share of the validation split, likewise"
 )
 @click.option(
     "--max-bad", type=SHARE, default=0.05, help="largest accepted share of missing or broken images"
 )
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    help="size of the galaxies in the images, relative to the frame of Galaxy Zoo 2",
+)
 @click.option("--class-folders", type=Path, help="also sort the images into folders by class, here")
 @click.option("--seed", default=42, help="of the split by hash")
-def prepare_command(source, root, out, reference_ids, class_folders, **options):
+def prepare_command(source, root, out, reference_ids, class_folders, max_bad, scale, **options):
     """Pack images and votes into a store, split into train, val and test.
 
     Fractions are of the volunteers who were asked (0 to 1). FITS images are
@@ -199,6 +209,12 @@ def prepare_command(source, root, out, reference_ids, class_folders, **options):
     <question>_<answer>_fraction of the campaign's tree. Lists of ids have a
     column id_str, or GalaxyID (Kaggle), dr7objid or objid (Galaxy Zoo 2).
 
+    --kind chooses between counts of votes, weighted votes and votes debiased
+    by Willett et al. (2013) or Hart et al. (2016), where a table has several;
+    of a table of your own it says which it holds. Galaxies of --scale 1 are
+    in a frame 8.48 petroR90_r wide; at --scale 2 they look twice as large.
+    Questions whose columns are all missing are unknown, and never learned.
+
     --class-folders sorts images into edge_on, featured, smooth and spiral, by
     the rule of the second predecessor (confidence above 0.8), with the table
     gz2_simple_labels.csv.
@@ -213,7 +229,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, **options):
     if class_folders and class_folders.exists():
         raise BadInput(f"{class_folders}: exists already; name a new folder for --class-folders")
     galaxies, splits = selected(source, root, reference_ids, **options)
-    made = {"split": splits, "max_bad": options["max_bad"], "made_by": f"sommelier prepare {source}"}
+    made = {"split": splits, "max_bad": max_bad, "made_by": f"sommelier prepare {source}"}
+    made |= {"kinds": galaxies.attrs["kinds"], "scale": scale}
     report = write_store(galaxies, out, schema_of(galaxies, root), **made)
     click.echo(f"{galaxies.attrs['table']}: {galaxies.attrs['rows']:,} galaxies")
     echo_images(out, report.to_dict())
@@ -270,7 +287,12 @@ def leaks_command(a, b, out, radius):
     metavar="NAME X",
     help="each galaxy of survey NAME counts X times",
 )
-def mix_command(stores, out, weights):
+@click.option(
+    "--reference-ids",
+    type=Path,
+    help="CSV of ids of a fair sample; galaxies with votes of the same kind are weighted to its mix",
+)
+def mix_command(stores, out, weights, reference_ids):
     """Mix stores of one or several campaigns, to train one model on all.
 
     No image is copied: the mixture refers to the stores, which must stay
@@ -289,8 +311,9 @@ def mix_command(stores, out, weights):
     import pandas as pd
 
     from galaxy_sommelier.data.mixture import write_mixed
+    from galaxy_sommelier.data.splits import read_ids
 
-    mixed = write_mixed(stores, out, dict(weights))
+    mixed = write_mixed(stores, out, dict(weights), read_ids(reference_ids) if reference_ids else None)
     click.echo(
         f"{out}: {len(mixed)} galaxies, {mixed.unplaced} of them not matched between stores (no coordinates)"
     )

@@ -21,7 +21,7 @@ class GalaxyDataset(torch.utils.data.Dataset):
         store: Store,
         indices=None,  # numbers of the galaxies; None: all
         size: int = 224,  # side of the network's image, pixels
-        crop: float = 1.0,  # share of the frame's side that it shows, above 0 and up to 1
+        crop: float = 1.0,  # share of the frame's side that it shows at scale 1, above 0 and up to 1
         margin: float = 1.0,  # how much wider the returned image is, 1 or more
     ):
         self.store, self.size = store, size
@@ -32,16 +32,26 @@ class GalaxyDataset(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.indices)
 
+    def pixels(self, rows: np.ndarray) -> torch.Tensor:  # (n,) of the store -> (n, 3, side, side) uint8
+        """Return the images of some galaxies."""
+        crops = np.minimum(1.0, self.crop * self.store.scale[rows])
+        squares = torch.empty((len(rows), 3, self.side, self.side), dtype=torch.uint8)
+        for crop in np.unique(crops):
+            here = np.flatnonzero(crops == crop)
+            squares[here] = resize([self.store.image(rows[i]) for i in here], float(crop), self.side)
+        return squares
+
     def __getitems__(self, items: list[int]) -> list[dict]:
         """Return the examples with the numbers `items`, as a `DataLoader` requests them."""
         rows, store = self.indices[items], self.store
-        pixels = resize([store.image(row) for row in rows], self.crop, self.side)  # (n, 3, side, side) uint8
+        pixels = self.pixels(rows)
         labels = torch.from_numpy(store.fractions[rows])  # (n, answers) float32
         votes = [{}] * len(rows)
         if store.votes is not None:
             votes = [{"votes": v} for v in torch.from_numpy(store.votes[rows]).float()]
         return [
-            {"pixel_values": x, "labels": y, "weight": store.weights[row], "index": int(row), **v}
+            {"pixel_values": x, "labels": y, "weight": store.weights[row], "index": int(row)}
+            | {"kind": int(store.kind[row]), **v}
             for x, y, v, row in zip(pixels, labels, votes, rows, strict=True)
         ]
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['twin', 'by_new_names', 'union_schema', 'names_in', 'answers_in', 'renamed', 'to_union', 'of_campaign', 'as_decals5',
-           'check_pair', 'common_table', 'survey_weights', 'over_union', 'open_parts', 'MixedStore', 'write_mixed',
-           'open_store', 'simulated_mix']
+           'check_pair', 'common_table', 'survey_weights', 'over_union', 'open_parts', 'kinds_in_union', 'alike',
+           'mix_weights', 'MixedStore', 'write_mixed', 'open_store', 'simulated_mix']
 
 # %% ../../nbs/04_data/06_mixture.ipynb #b4261c9f
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -18,10 +19,12 @@ import pandas as pd
 
 from ..catalog.campaigns import DECALS5
 from ..catalog.classes import label
+from ..catalog.kinds import Kinds, kinds_of, merged
 from ..catalog.schema import GZ2, Question, Schema
 from ..catalog.table import need
 from ..core.files import BadInput, atomic_path, read_json, sha256_of, write_json
 from .leaks import by_sky
+from .splits import population_weights
 from .splits import split as hash_split
 from .store import Store, write_store
 from ..images.simulation import simulate, vote, vote_table
@@ -223,6 +226,43 @@ def open_parts(
         check_pair(a, b)
     return parts
 
+# %% ../../nbs/04_data/06_mixture.ipynb #c97ca835
+def kinds_in_union(store: Store, union: Schema) -> Kinds:
+    """Return the kinds of a store's fractions, by the questions of a union."""
+    names = names_in(union, store.schema)
+    return {names[question]: kind for question, kind in store.kinds[0].items()}
+
+# %% ../../nbs/04_data/06_mixture.ipynb #b702e9e7
+def alike(mixed: "MixedStore") -> list[np.ndarray]:  # bool (N,) each
+    """Group galaxies that have fractions of the same kinds and of the same questions."""
+    groups = {}
+    for number, part in enumerate(mixed.parts.values()):
+        rows = slice(mixed.starts[number], mixed.starts[number + 1])
+        unknown = np.isnan(mixed.fractions[rows]).all(axis=0)
+        key = (int(mixed.kind[rows][0]), unknown.tobytes())
+        groups.setdefault(key, np.zeros(len(mixed), bool))[rows] = True
+    return list(groups.values())
+
+
+def mix_weights(
+    mixed: "MixedStore",
+    reference: Collection[str] | None,  # ids of a fair sample; None: all weights are 1
+) -> np.ndarray:  # float32 (N,), mean 1 in each group
+    """Return weights that bring training galaxies closer to the mix of a fair sample."""
+    weights = np.ones(len(mixed), np.float32)
+    if reference is None:
+        return weights
+    learning = np.ones(len(mixed), bool) if mixed.split is None else mixed.split != "test"
+    listed = mixed.table.id_str.isin(set(reference)).to_numpy() & learning
+    if not listed.any():
+        raise BadInput(f"{mixed.path}: none of the {len(reference)} reference ids is in the mixture")
+    for group in alike(mixed):
+        some = group & learning
+        if (listed & some).any() and not listed[some].all():
+            chosen = mixed.table.id_str[listed & some]
+            weights[some] = population_weights(mixed.table[some], chosen, mixed.schema)
+    return weights
+
 # %% ../../nbs/04_data/06_mixture.ipynb #e1deea83
 class MixedStore(Store):
     """Several stores seen as one, over the questions of all."""
@@ -248,11 +288,15 @@ class MixedStore(Store):
         votes = np.concatenate([over_union(part.votes, part, self.schema) for part in parts])
         self.votes = None if all(part.votes is None for part in parts) else votes  # (N, answers)
         self.split = None if parts[0].split is None else np.concatenate([part.split for part in parts])
+        self.kinds, kinds = merged([kinds_in_union(part, self.schema) for part in parts])
+        self.kind = np.repeat(kinds, [len(part) for part in parts])
+        self.scale = np.concatenate([part.scale for part in parts])
         self.sampling = survey_weights(self.table.survey, recipe["weights"])
-        weights = np.concatenate([part.weights for part in parts]) * self.sampling
+        towards = mix_weights(self, recipe.get("reference"))
+        weights = np.concatenate([part.weights for part in parts]) * self.sampling * towards
         self.weights = weights / weights.mean()
         stores = [part.fingerprint for part in parts]
-        identity = sha256_of(self.schema.fingerprint, *stores, self.sampling.tobytes())
+        identity = sha256_of(self.schema.fingerprint, *stores, self.sampling.tobytes(), *[towards.tobytes()] * ("reference" in recipe))
         self.header = {"fingerprint": identity[:16], "galaxies": len(self)}
 
     def __repr__(self):
@@ -279,6 +323,7 @@ def write_mixed(
     stores: list[str | Path],  # folders
     out: str | Path,  # folder to make
     weights: dict[str, float] | None = None,  # of each galaxy, by survey; 1 for a survey that is not named
+    reference: Collection[str] | None = None,  # ids of a fair sample; the others are weighted to its mix
 ) -> MixedStore:
     """Write a mixture of stores."""
     here = Path(out).resolve().parent / Path(out).name
@@ -286,9 +331,10 @@ def write_mixed(
         given = ", ".join(map(str, stores)) or "none"
         raise BadInput(f"{out}: the stores to mix are {given}; give one or more stores, each once")
     names = [os.path.relpath(Path(store).resolve(), here) for store in stores]
+    more = {} if reference is None else {"reference": sorted(reference)}
     with atomic_path(out) as partial:
         partial.mkdir()
-        write_json(partial / "mixed.json", {"stores": names, "weights": weights or {}})
+        write_json(partial / "mixed.json", {"stores": names, "weights": weights or {}} | more)
         MixedStore(partial)
     return MixedStore(out)
 
@@ -316,6 +362,7 @@ def simulated_mix(
             votes = vote(as_decals5(table).to_numpy(), 44, seed, DECALS5)
             others = [c for c in table if c.split("_")[0] not in GZ2.question_names]
             table = table[others].join(vote_table(votes, DECALS5))
+        kinds = kinds_of("counts", schema)
         split = hash_split(table.id_str, 0.2, 0.2, seed)
-        write_store(table, Path(out) / schema.name, schema, images, split, made_by="simulated_mix")
+        write_store(table, Path(out) / schema.name, schema, images, split, made_by="simulated_mix", kinds=kinds)
     return write_mixed([Path(out) / "gz2", Path(out) / "decals5"], Path(out) / "mixed", weights).path

@@ -7,6 +7,7 @@ __all__ = ['SHARD', 'INDEX', 'SPLITS', 'checked_bytes', 'write_shard', 'write_st
            'simulated_store']
 
 # %% ../../nbs/04_data/02_store.ipynb #043afd68
+import json
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ..catalog.kinds import Kinds, kinds_of
 from ..catalog.schema import GZ2, Schema
 from ..catalog.table import check_table, fractions_of, votes_of
 from ..core.files import BadInput, atomic_path, read_json, sha256_file, sha256_of, write_json
@@ -156,12 +158,13 @@ def _keep_only(folder, shards):
             file.unlink()
 
 # %% ../../nbs/04_data/02_store.ipynb #be38accb
-def _finish(folder, schema, places, shards, report, made_by, split):
+def _finish(folder, schema, places, shards, report, split, facts):
     """Write the index and the header of a store."""
     split = None if split is None else split[~split.index.isin(report.bad)].value_counts().to_dict()
     pd.concat(places).to_parquet(folder / INDEX, index=False)
-    fingerprint = sha256_of(schema.fingerprint, *(shard["sha256"] for shard in shards))[:16]
-    facts = {"schema": schema.to_dict(), "galaxies": report.ok, "made_by": made_by}
+    meant = [json.dumps(facts[name]) for name in ("kinds", "scale") if facts[name] not in ({}, 1.0)]
+    fingerprint = sha256_of(schema.fingerprint, *(shard["sha256"] for shard in shards), *meant)[:16]
+    facts = {"schema": schema.to_dict(), "galaxies": report.ok, **facts}
     facts["report"] = report.to_dict()
     parts = {"shards": shards, "index": _record(folder / INDEX), "splits": split, "fingerprint": fingerprint}
     write_json(folder / "store.json", facts | parts)
@@ -176,6 +179,8 @@ def write_store(
     shard_size: int = 2000,  # galaxies in one file
     max_bad: float = 0.05,  # accepted share of bad images, 0 to 1
     made_by: str = "",  # how the store was made, for its header
+    kinds: Kinds | None = None,  # kind of the fractions of each question; None: unknown
+    scale: float = 1.0,  # size of galaxies in the images, 1 in a frame 8.48 petroR90_r wide
 ) -> ImageReport:  # how many images are in it, and what was wrong with the others
     """Pack a galaxy table and its images into a folder; after an interruption the same call continues."""
     table = _ready(table, out, schema, images)
@@ -190,7 +195,8 @@ def write_store(
         os.replace(folder, partial)
         _keep_only(partial, shards)
         by_id = None if split is None else table.set_index("id_str").split
-        _finish(partial, schema, places, shards, report, made_by, by_id)
+        facts = {"made_by": made_by, "kinds": kinds or {}, "scale": scale}
+        _finish(partial, schema, places, shards, report, by_id, facts)
     return report
 
 # %% ../../nbs/04_data/02_store.ipynb #0c0ed7a7
@@ -294,6 +300,9 @@ class Store(PackedImages):
         self.split = self.table.split.to_numpy(object) if "split" in self.table else None  # (N,) or None
         weights = self.table.weight if "weight" in self.table else np.ones(len(self.table))
         self.weights = np.asarray(weights, np.float32)  # (N,) weight of each galaxy in training
+        self.kinds = [self.header.get("kinds", {})]  # of the fractions, by question; a mixture may have several
+        self.kind = np.zeros(len(self.table), np.int64)  # (N,) number of each galaxy's kinds
+        self.scale = np.full(len(self.table), self.header.get("scale", 1.0))  # (N,), see `write_store`
         self.sampling = np.ones(len(self.table), np.float32)  # (N,) its survey's factor, see `data.mixture`
 
     def __len__(self):
@@ -352,5 +361,6 @@ def simulated_store(
     if (Path(out) / "store.json").exists() and read_json(Path(out) / "store.json")["made_by"] == made_by:
         return Path(out)
     table, images = simulate(n, survey, size, seed, volunteers)
-    write_store(table, out, images=images, split=hash_split(table.id_str, val, test, seed), made_by=made_by)
+    write_store(table, out, images=images, split=hash_split(table.id_str, val, test, seed), made_by=made_by,
+                kinds=kinds_of("counts"))
     return Path(out)

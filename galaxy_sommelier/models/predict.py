@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUMMARY', 'ENDINGS', 'conditional', 'mean_of_views', 'predict_features', 'forward_views', 'predict_images',
            'prediction_table', 'as_arrow', 'write_parquet', 'check_out', 'write_predictions', 'Additions',
-           'predict_rows', 'together', 'named_model', 'rows_of', 'predict']
+           'predict_rows', 'together', 'named_model', 'rows_of', 'scale_of', 'kind_number', 'predict']
 
 # %% ../../nbs/05_models/05_predict.ipynb #51e0c625
 import json
@@ -23,6 +23,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..catalog.classes import label
+from ..catalog.kinds import choose
 from ..catalog.schema import Schema, kaggle_form
 from ..core.files import BadInput, atomic_path, write_json
 from ..data.export import FORMATS, export_table
@@ -58,10 +59,11 @@ def mean_of_views(
 def predict_features(
     model: GalaxyModel,  # in evaluation mode
     features: torch.Tensor,  # (N, V, D): V views of N galaxies
+    kind: int | torch.Tensor = 0,  # number of a set of `config.kinds`, or (N,) of them
 ) -> np.ndarray:  # float32 (N, answers)
     """Predict from cached features."""
     views = features.to(model.device).unbind(1)
-    return mean_of_views([model.classify(view).fractions for view in views], model)
+    return mean_of_views([model.classify(view, kind).fractions for view in views], model)
 
 # %% ../../nbs/05_models/05_predict.ipynb #c474368b
 @torch.inference_mode()
@@ -70,6 +72,7 @@ def forward_views(
     images: torch.Tensor,  # uint8 (B, 3, S, S)
     tta: bool = True,  # average over eight views
     precision: str = "bf16",  # "bf16" or "fp32"
+    kind: int = 0,  # number of a set of `config.kinds`
 ) -> tuple[np.ndarray, np.ndarray]:  # float32 (B, answers) and (B, D)
     """Predict a batch of images; return the predictions and the features, each averaged over the views."""
     config = model.config
@@ -77,7 +80,7 @@ def forward_views(
     images = normalise(images, config.image_mean, config.image_std)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         views = [model.features(view) for view in (dihedral(images) if tta else [images])]
-        values = mean_of_views([model.classify(view).fractions for view in views], model)
+        values = mean_of_views([model.classify(view, kind).fractions for view in views], model)
     return values, torch.stack(views).float().mean(0).cpu().numpy()
 
 
@@ -166,6 +169,8 @@ def write_predictions(
     check_out(out, overwrite, "embedding" in table)
     out, schema = Path(out), model.schema
     about = {"model": model.config.backbone_name, "schema": schema.name}
+    if kinds := table.attrs.get("kinds"):
+        about["kinds"] = json.dumps(kinds)
     facts = about | {"schema_fingerprint": schema.fingerprint, **facts}
     if out.suffix in FORMATS:
         export_table(table, out, about=about)
@@ -198,14 +203,17 @@ def predict_rows(
     precision: str = "bf16",  # "bf16" or "fp32"
     embeddings: bool = False,  # keep the features of each galaxy
     additions: Additions | None = None,
+    kind: int = 0,  # number of a set of `config.kinds`
+    scale: float = 1.0,  # size of the galaxies in the images, relative to the frame of Galaxy Zoo 2
 ) -> tuple[pd.DataFrame, ImageReport]:
     """Predict galaxies; return the table and a report on their images."""
     model, report, ids = model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), ImageReport(), []
     values, seen = [np.empty((0, len(model.answers)), np.float32)], []
     batch_size = batch_size or BATCH[model.device.type]
-    for names, squares, bad in open_ahead(rows, model.config.image_size, model.config.crop, batch_size):
+    crop = min(1.0, model.config.crop * scale)
+    for names, squares, bad in open_ahead(rows, model.config.image_size, crop, batch_size):
         if names:
-            fractions, features = forward_views(model, squares, tta, precision)
+            fractions, features = forward_views(model, squares, tta, precision, kind)
             ids += names
             values.append(fractions)
             seen += [row.astype(np.float16) for row in features] if embeddings else []
@@ -214,7 +222,9 @@ def predict_rows(
     report.ok = len(ids)
     table = prediction_table(ids, np.concatenate(values), model)
     table = table.assign(embedding=pd.Series(seen, dtype=object)) if embeddings else table
-    return additions.apply(table) if additions else table, report
+    table = additions.apply(table) if additions else table
+    table.attrs["kinds"] = dict(model.config.kinds[kind]) if model.config.kinds else {}
+    return table, report
 
 
 def together(reports: Iterable[ImageReport]) -> ImageReport:
@@ -242,6 +252,23 @@ def rows_of(galaxies: Galaxies, indices: Iterable[int]) -> Iterable[Row]:
         raise BadInput("`indices` choose galaxies of a store, and the input is none; leave them out")
     return ((store.ids[i], store.jpeg(i)) for i in indices)
 
+
+def scale_of(galaxies: Galaxies, indices: Iterable[int] | None, split: str | None) -> float:
+    """Return the scale of the images of a store's galaxies; 1 for other inputs."""
+    if (store := galaxies.store) is None:
+        return 1.0
+    rows = slice(None) if split is None else store.indices(split)
+    scales = np.unique(store.scale[rows if indices is None else indices])
+    if len(scales) > 1:
+        what = f"galaxies have {len(scales)} different scales, {scales[0]:g} to {scales[-1]:g}"
+        raise BadInput(f"{store.path}: its {what}; predict its stores one by one")
+    return float(next(iter(scales), 1.0))
+
+
+def kind_number(model: GalaxyModel, kind: str | None) -> int:
+    """Return the number of a kind of fractions among those that a model predicts."""
+    return 0 if kind is None else choose(kind, list(model.config.kinds), model.config.backbone_name)
+
 # %% ../../nbs/05_models/05_predict.ipynb #5094d2d8
 def predict(
     source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
@@ -255,6 +282,8 @@ def predict(
     max_bad: float = 0.05,  # accepted share of unreadable images
     embeddings: bool = False,  # keep the features of each galaxy, as `embedding`
     additions: Additions | None = None,  # from `evaluation.ood.additions`
+    kind: str | None = None,  # of the fractions, where the model predicts several; None: its first, usually counts
+    scale: float | None = None,  # size of the galaxies in the images; None: that of a store, else 1
     overwrite: bool = False,  # replace an existing file
 ) -> pd.DataFrame:  # `attrs["images"]` counts the good images and names the bad ones
     """Predict galaxies: one row each."""
@@ -265,13 +294,14 @@ def predict(
     if indices is not None:
         shards, total = [(0, rows_of(galaxies, indices))], len(indices)
     options = (tta, batch_size, precision, embeddings, additions)
+    options += (kind_number(model, kind), scale or scale_of(galaxies, indices, split))
     with tqdm(total=total, desc="predict", unit="galaxy", disable=total <= 500) as bar:
         tables, reports = zip(*(predict_rows(model, rows, bar, *options) for _, rows in shards), strict=True)
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
     report = together(reports).check(max_bad)
     if report.bad:
         warnings.warn(str(report), stacklevel=2)
-    table.attrs["images"] = report.to_dict()
+    table.attrs |= {"images": report.to_dict(), "kinds": tables[0].attrs["kinds"]}
     if out is not None:
         write_predictions(table, out, model, overwrite, images=json.dumps(report.to_dict()), tta=tta)
     return table

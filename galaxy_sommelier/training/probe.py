@@ -30,16 +30,18 @@ class FeatureDataset(Dataset):
         features: torch.Tensor,  # (N, V, D)
         labels: torch.Tensor,  # (N, answers)
         weights: torch.Tensor,  # (N,)
+        kind: torch.Tensor,  # (N,) number of the kinds of fractions, see `Store.kinds`
         votes: torch.Tensor | None = None,  # (N, answers)
     ):
-        self.features, self.labels, self.weights, self.votes = features, labels, weights, votes
+        self.features, self.labels, self.weights, self.kind, self.votes = features, labels, weights, kind, votes
 
     def __len__(self):
         return len(self.features)
 
     def __getitem__(self, i):
         votes = {} if self.votes is None else {"votes": self.votes[i]}
-        return {"features": self.features[i], "labels": self.labels[i], "weight": self.weights[i], **votes}
+        one = {"features": self.features[i], "labels": self.labels[i], "weight": self.weights[i]}
+        return one | {"kind": self.kind[i], **votes}
 
 
 def encode_split(
@@ -53,7 +55,7 @@ def encode_split(
     indices = store.indices(split)
     features = encode(model, store, indices, views=views, precision=precision)
     votes = None if store.votes is None else torch.from_numpy(store.votes[indices]).float()
-    parts = (features.values, store.fractions[indices], store.weights[indices])
+    parts = (features.values, store.fractions[indices], store.weights[indices], store.kind[indices])
     return FeatureDataset(*map(torch.as_tensor, parts), votes)
 
 # %% ../../nbs/07_training/06_probe.ipynb #a2fd36b5
@@ -80,7 +82,7 @@ def fit_lbfgs(
 
     def closure():
         optimizer.zero_grad()
-        loss = tree_loss(model.classify(features).logits, labels, model.schema, mse, data.weights)
+        loss = tree_loss(model.classify(features, data.kind).logits, labels, model.schema, mse, data.weights)
         loss = loss + penalty * linear.weight.square().sum()
         loss.backward()
         return loss
@@ -100,7 +102,7 @@ def fit_probe(
     model, best, rows = model.cpu().eval(), None, []
     for number, penalty in enumerate(tqdm(PENALTIES, desc="probe", unit="penalty"), 1):
         fit_lbfgs(model, data["train"], penalty, settings.mse)
-        predicted = predict_features(model, data["val"].features)
+        predicted = predict_features(model, data["val"].features, data["val"].kind)
         scores = validation_scores(predicted, data["val"].labels.numpy(), store.schema)
         row = {"epoch": number, "step": number, "penalty": penalty}
         rows.append(row | {f"val_{name}": value for name, value in scores.items()})

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..catalog.classes import label
+from ..catalog.kinds import name_of
 from ..core.files import BadInput, alone, atomic_path, remove
 from ..core.provenance import new_run_folder, seed_everything
 from ..data.mixture import open_store
@@ -50,6 +51,7 @@ def shape(model: GalaxyModel) -> dict[str, str]:
         "question tree": f"of {len(model.schema.questions)} questions and {len(model.answers)} answers",
         "backbone": f"{facts['kind']} with {size}",
         "head": config.head,
+        "kinds of fractions": ", ".join(map(name_of, config.kinds)) or "unknown",
         "pool": config.pool,
         "blocks": str(list(config.blocks)),
         "loss": "votes" if config.votes else "fractions",
@@ -84,7 +86,8 @@ def make_model(
     names = ("head", "pool", "blocks", "image_size", "crop", "dropout", "seed")
     same = {name: getattr(s, name) for name in names}
     drop_path, votes = s.drop_path if s.stage in ON_IMAGES else 0.0, s.loss == "votes" and s.stage in LEARNING
-    model = build_model(s.backbone, schema=store.schema, drop_path=drop_path, votes=votes, **same)
+    more = {"drop_path": drop_path, "votes": votes, "kinds": store.kinds if any(store.kinds) else ()}
+    model = build_model(s.backbone, schema=store.schema, **more, **same)
     if s.backbone_name:
         model.config.backbone_name = s.backbone_name
     if start_from is not None:

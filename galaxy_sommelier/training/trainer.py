@@ -129,9 +129,11 @@ class ImageTrainer(GalaxyTrainer):
         if model.training:
             augment = Augment(config.image_size, crop_zoom=s.zoom, shift=s.shift, brightness=s.brightness)
             chance = draws(inputs["index"].tolist(), self.state.global_step, s.seed)
-            return model(pixel_values=augment(images, chance, config.image_mean, config.image_std))
+            pixels = augment(images, chance, config.image_mean, config.image_std)
+            return model(pixel_values=pixels, kind=inputs["kind"])
         plain = centre(images, config.image_size)
-        return model(pixel_values=normalise(plain, config.image_mean, config.image_std))
+        pixels = normalise(plain, config.image_mean, config.image_std)
+        return model(pixel_values=pixels, kind=inputs["kind"])
 
 # %% ../../nbs/07_training/05_trainer.ipynb #51f61752
 class FeatureHead(nn.Module):
@@ -141,8 +143,8 @@ class FeatureHead(nn.Module):
         super().__init__()
         self.head, self.log_strength, self.classify = model.head, model.log_strength, model.classify
 
-    def forward(self, features):  # (B, D)
-        return self.classify(features)
+    def forward(self, features, kind=0):  # (B, D), kind as in `GalaxyModel.classify`
+        return self.classify(features, kind)
 
 
 class FeatureTrainer(GalaxyTrainer):
@@ -151,7 +153,7 @@ class FeatureTrainer(GalaxyTrainer):
     def outputs(self, model, inputs):
         values = inputs["features"]  # (B, V, D)
         view = torch.randint(values.shape[1], (len(values),), device=values.device) if model.training else 0
-        return model(values[torch.arange(len(values), device=values.device), view])
+        return model(values[torch.arange(len(values), device=values.device), view], inputs["kind"])
 
 # %% ../../nbs/07_training/05_trainer.ipynb #d9be00e8
 class Progress(TrainerCallback):
