@@ -1,14 +1,20 @@
 """Image files in every colour mode and with every kind of damage."""
 
 import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from galaxy_sommelier.data.store import Store, write_store
 from galaxy_sommelier.images.pixels import BadImage, ImageReport, decode, encode, read_image, resize
 from galaxy_sommelier.images.simulation import simulate
+from galaxy_sommelier.images.stretch import read_any
 
 RNG = np.random.default_rng(0)
 PIXELS = np.asarray(
@@ -44,6 +50,13 @@ GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey l
     "opaque rgba png": (file_of(IMAGE.convert("RGBA"), "PNG"), PIXELS, 0),
     "opaque grey and alpha png": (file_of(IMAGE.convert("LA"), "PNG"), np.dstack([GREY] * 3), 0),
     "16-bit png": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"), np.dstack([GREY] * 3), 0),
+    "16-bit tiff": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"), np.dstack([GREY] * 3), 0),
+    "16-bit tiff, 0 is white": (
+        file_of(Image.fromarray(65535 - GREY.astype(np.uint16) * 257), "TIFF", tiffinfo={262: 0}),
+        np.dstack([GREY] * 3),
+        0,
+    ),
+    "jpeg 2000": (file_of(IMAGE, "JPEG2000"), PIXELS, 0),
     "gif": (file_of(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB")), 0),
     "webp": (file_of(IMAGE, "WEBP", lossless=True), PIXELS, 0),
     "tiff": (file_of(IMAGE, "TIFF"), PIXELS, 0),
@@ -52,6 +65,10 @@ GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey l
 
 JPEG = file_of(IMAGE, "JPEG", quality=95)
 PNG = file_of(IMAGE, "PNG")
+FRAME = JPEG.index(b"\xff\xc0") + 5  # height and width of the frame
+JPEG_OF_16000 = JPEG[:FRAME] + struct.pack(">2H", 16000, 16000) + JPEG[FRAME + 4 :]
+HEAD = b"IHDR" + struct.pack(">2I", 16000, 16000) + PNG[24:29]
+PNG_OF_16000 = PNG[:12] + HEAD + struct.pack(">I", zlib.crc32(HEAD)) + PNG[33:]
 BAD = {  # each is refused for a reason that names what is wrong
     "empty": (b"", "empty"),
     "text": (b"<html>404 Not Found</html>", "not an image"),
@@ -68,7 +85,12 @@ BAD = {  # each is refused for a reason that names what is wrong
         file_of(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))),
         "transparent",
     ),
-    "16-bit tiff": (file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"), "white level"),
+    "12-bit png": (file_of(Image.fromarray(GREY.astype(np.uint16) * 16), "PNG"), "fewer bits than the 16"),
+    "12-bit tiff": (file_of(Image.fromarray(GREY.astype(np.uint16) * 16), "TIFF"), "fewer bits than the 16"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage", "known format"),
+    "huge jpeg": (JPEG_OF_16000, "too large: 16000x16000"),
+    "huge png": (PNG_OF_16000, "too large: over 33,554,432 pixels"),
+    "huge webp": (file_of(Image.new("L", (6000, 6000)), "WEBP", quality=1, method=0), "too large: 6000x6000"),
     "floating-point tiff": (file_of(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "white level"),
     "32-bit tiff": (file_of(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "white level"),
     "several frames": (
@@ -119,6 +141,100 @@ def test_flipped_bytes_give_pixels_or_a_named_error():
             assert decode(bytes(changed), "flipped.jpg").ndim == 3
         except BadImage as error:
             assert error.name == "flipped.jpg"
+
+
+def test_stray_bytes_and_metadata_before_the_picture_do_no_harm():
+    plain = decode(JPEG)
+    quantisation = JPEG.index(b"\xff\xdb")
+    for stray in (b"\0\0\0\0", b"stray", b"\xff\0\xff\xff", b"\xff\xe2\0\x10ICC_PROFILE\0\x09\x02"):
+        assert np.array_equal(decode(JPEG[:quantisation] + stray + JPEG[quantisation:]), plain), stray
+    scan = JPEG.index(b"\xff\xda") + 40
+    with pytest.raises(BadImage, match="damaged JPEG"):  # in the picture itself they do
+        decode(JPEG[:quantisation] + b"stray" + JPEG[quantisation:scan] + b"\xff\xd0" + JPEG[scan:])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_its_exif_demands(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = IMAGE.crop((0, 0, 64, 40))
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
+    data = file_of(stored, kind, exif=exif, **options.get(kind, {}))
+    seen = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    pixels = decode(data)
+    assert pixels.shape == seen.shape == ((64, 40, 3) if orientation > 4 else (40, 64, 3))
+    assert np.abs(pixels.astype(int) - seen).max() <= 4
+
+
+def test_damaged_exif_does_no_harm():
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff\x07\0"
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    assert np.array_equal(decode(JPEG[:2] + segment + JPEG[2:]), decode(JPEG))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("level", [0, 32, 255])
+def test_an_image_of_nothing_is_refused(kind, level, tmp_path):
+    path = tmp_path / "blank.jpg"
+    path.write_bytes(file_of(Image.new("RGB", (64, 64), (level,) * 3), kind))
+    with pytest.raises(BadImage, match="is blank"):
+        read_any(path)
+    (tmp_path / "dim.png").write_bytes(file_of(Image.fromarray((PIXELS // 17).astype(np.uint8)), "PNG"))
+    with pytest.raises(BadImage, match="is blank"):  # as from 12 bits per colour in a file of 16
+        read_any(tmp_path / "dim.png")
+
+
+def test_an_image_with_a_masked_background_is_used(tmp_path):
+    masked = np.zeros((96, 96, 3), np.uint8)
+    masked[40:56, 40:56] = PIXELS[:16, :16]
+    (tmp_path / "masked.png").write_bytes(file_of(Image.fromarray(masked), "PNG"))
+    assert np.array_equal(read_any(tmp_path / "masked.png"), masked)
+
+
+PEAK = """
+import resource, sys
+from galaxy_sommelier.images.pixels import BadImage, read_image
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak()
+for path in sys.argv[1:]:
+    try: read_image(path)
+    except BadImage as error: assert "too large" in str(error), error
+    else: raise AssertionError(path)
+print(peak() - before)
+"""
+
+
+def test_a_small_file_that_promises_a_huge_image_takes_no_memory(tmp_path):
+    huge = Image.new("L", (16000, 16000))
+    for kind, options in (("JPEG", {}), ("PNG", {}), ("TIFF", {"compression": "tiff_deflate"})):
+        huge.save(tmp_path / f"huge.{kind}", kind, **options)
+    files = sorted(map(str, tmp_path.iterdir()))
+    assert all(os.path.getsize(file) < 2**22 for file in files)
+    done = subprocess.run([sys.executable, "-c", PEAK, *files], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100  # MB, where the pixels alone would be 730
+
+
+@pytest.mark.parametrize("name", ["galaxy.jpg", "galaxy.eps"])
+def test_postscript_is_never_run(tmp_path, monkeypatch, name):
+    interpreter = tmp_path / "gs"
+    interpreter.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", str(interpreter))
+    program = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n64 64 scale showpage\n"
+    (tmp_path / name).write_text(program)
+    with pytest.raises(BadImage, match="known format"):
+        read_image(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(OSError), Image.open(tmp_path / name) as image:  # it would have been run
+        image.load()
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "galaxy.jpg")
+    with pytest.raises(BadImage, match="pipe or a device"):
+        read_image(tmp_path / "galaxy.jpg")
 
 
 def test_missing_file_and_folder_in_its_place(tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..core.files import BadInput
 from .fits import FitsImage, decode_fits, is_fits, wavelength
-from .pixels import MAX_SIDE, MIN_SIDE, BadImage, decode, read_bytes
+from .pixels import MAX_SIDE, MIN_SIDE, BadImage, check_blank, decode, read_bytes
 from .surveys import SURVEYS, colours
 
 # %% ../../nbs/02_images/06_stretch.ipynb #71610f24
@@ -210,7 +210,7 @@ def decode_any(
 ) -> np.ndarray:  # (H, W, 3) uint8, red green blue
     """Decode an image file, or a FITS file by the recipe that its header implies."""
     if not is_fits(data):
-        return decode(data, name)
+        return check_blank(decode(data, name), name)
     image = decode_fits(data, name)
     worst = int(np.argmax(image.missing))
     if image.missing[worst] > max_missing:
@@ -218,7 +218,7 @@ def decode_any(
         text = f"lacks {share:.0%} of band {band}, more than {max_missing:.0%}"
         raise BadImage(name, f"{text}; leave it out, or allow more with max_missing")
     try:
-        return to_rgb(image)
+        return check_blank(to_rgb(image), name)
     except BadInput as error:
         raise BadImage(name, str(error).removeprefix(f"{name}: ")) from error
 
