@@ -25,9 +25,9 @@ import torch
 
 from ..catalog.later_campaigns import IMAGES
 from ..catalog.schema import Schema
-from ..catalog.table import check_form, check_ids, need
+from ..catalog.table import check_ids, exact_ids, need
 from ..core.files import BadInput, sha256_file, sha256_of
-from ..core.tables import header, pieces
+from ..core.tables import header, is_fits_table, pieces
 from .mixture import MixedStore, open_store
 from .store import Store, read_header
 from ..images.pixels import BadImage, decode, resize
@@ -181,12 +181,11 @@ def input_images(
             raise not_an_input(source)
         return paths
     need(source, ["id_str", "path"], "the galaxy table")
-    check_ids(source["id_str"], "the galaxy table")
-    rows = zip(source["id_str"], source["path"], strict=True)
-    return {str(galaxy): Path(path) if isinstance(path, str | Path) else None for galaxy, path in rows}
+    rows = zip(check_ids(source["id_str"], "the galaxy table"), source["path"], strict=True)
+    return {galaxy: Path(path) if isinstance(path, str | Path) else None for galaxy, path in rows}
 
 # %% ../../nbs/04_data/07_inputs.ipynb #2edc26a5
-def table_rows(path: Path) -> Iterator[Row]:  # .csv, .csv.gz or .parquet
+def table_rows(path: Path) -> Iterator[Row]:  # in any format of `core.tables`
     """Iterate over the galaxies of a table."""
     for piece in pieces(path, text=["id_str", "path"]):
         for name, image in zip(piece["id_str"].to_pylist(), piece["path"].to_pylist(), strict=True):
@@ -200,8 +199,8 @@ def count_rows(path: Path) -> int:  # of a table as above
         raise BadInput(f"{path}: column {min(lacking)!r} is missing; {advice}")
     found = [np.empty(0, np.uint64)]
     for piece in pieces(path, text=["id_str"]):
-        check_form(piece["id_str"].to_pandas().rename("id_str"), path)
-        found.append(pd.util.hash_array(piece["id_str"].to_numpy()))
+        ids = exact_ids(piece["id_str"].to_pandas().rename("id_str"), path)
+        found.append(pd.util.hash_array(ids.to_numpy(object)))
     found = np.concatenate(found)
     if not len(found):
         raise BadInput(f"{path}: no galaxies in this table")
@@ -234,7 +233,7 @@ def listed_galaxies(
 # %% ../../nbs/04_data/07_inputs.ipynb #9017e32c
 def file_galaxies(source: Path) -> Galaxies:
     """Return the galaxies of a folder of images, of one image, or of a table's file."""
-    if source.is_file() and source.suffix.lower() not in IMAGES:
+    if source.is_file() and (source.suffix.lower() not in IMAGES or is_fits_table(source)):
         return listed_galaxies(count_rows(source), sha256_file(source), lambda: table_rows(source))
     if not source.exists():
         raise not_an_input(source)

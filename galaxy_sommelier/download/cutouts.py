@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..catalog.table import check_ids, read_frame
+from ..catalog.table import check_ids, exact_ids, read_frame
 from ..core.files import BadInput, alone, atomic_path, remove, writing
 from .services import INTERVAL, Absent, Galaxy, Line, Service
 from ..images.pixels import BadImage, ImageReport
@@ -42,7 +42,7 @@ def positions(
     if missing := [name for name in ("id_str", "ra", "dec", radius) if name not in table]:
         needs = "id_str, ra and dec (degrees) and petroR90_r (arcsec; for Galaxy Zoo 2 it is in gz2sample)"
         raise BadInput(f"{where}: column {missing[0]!r} is missing; a cutout needs {needs}")
-    check_ids(table.id_str, where)
+    ids = check_ids(table.id_str, where)
     columns = [pd.to_numeric(table[name], errors="coerce") for name in ("ra", "dec", radius)]
     ra, dec, r90 = (column.to_numpy(float) for column in columns)
     trouble = {
@@ -52,7 +52,6 @@ def positions(
         f"{radius} is not a size": (r90 <= 0) | (r90 > 3600),
     }
     reasons = np.select(list(trouble.values()), list(trouble), "")
-    ids = table.id_str.astype(str)
     return pd.DataFrame({"id": ids, "ra": ra, "dec": dec, "r90": r90, "trouble": reasons})
 
 # %% ../../nbs/03_download/06_cutouts.ipynb #0585e4f2
@@ -239,9 +238,9 @@ def fetch_cutouts(
 OBJECT = ("objid", "OBJID")  # names of the SDSS object id
 
 
-def read_galaxies(path: str | Path) -> pd.DataFrame:  # .csv, .csv.gz or .parquet
+def read_galaxies(path: str | Path) -> pd.DataFrame:  # in any format of `core.tables`
     """Read a table of galaxies, ids as text; gz2sample with its upper-case names works too."""
-    table = read_frame(path, *OBJECT).rename(columns={"RA": "ra", "DEC": "dec"})
+    table = read_frame(path, *OBJECT)
     if "id_str" not in table and (named := [name for name in OBJECT if name in table]):
-        table = table.assign(id_str="gz2-" + table[named[0]].astype(str))
+        table = table.assign(id_str="gz2-" + exact_ids(table[named[0]], path))
     return table
