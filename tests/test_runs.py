@@ -125,6 +125,55 @@ def test_bad_input_inside_a_cell_gives_2_and_its_line(nap, tmp_path):
     assert done.stderr.splitlines()[-1] == "sommelier: galaxies.csv: is empty; choose another"
 
 
+def test_a_kernel_that_dies_is_a_failed_cell(nap, tmp_path):
+    notebook = nbformat.read(nap, 4)
+    notebook.cells[2].source = "import os; os._exit(9)"
+    nbformat.write(notebook, nap)
+    done = sommelier("run", nap, "--out", tmp_path / "one")
+    assert done.returncode == 1 and "the kernel died, most likely out of memory" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr and sorted(p.name for p in (tmp_path / "one").iterdir()) == [
+        "config.json", "environment.json", "notebook.ipynb", "started.json"
+    ]
+    assert show_run(tmp_path / "one")["error"].startswith("cell 3: DeadKernelError")
+
+
+def test_a_notebook_without_a_kernel_runs(nap, tmp_path):
+    notebook = nbformat.read(nap, 4)
+    notebook.metadata = {}
+    nbformat.write(notebook, nap)
+    assert status(run_experiment(str(nap), out=tmp_path / "one", progress=False)) == "done"
+
+
+def test_values_of_a_run_are_those_of_json(nap, tmp_path):
+    notebook = nbformat.read(nap, 4)
+    notebook.cells[0].source = 'pair = (1, 2)\nwhen = None\n' + PARAMETERS
+    nbformat.write(notebook, nap)
+    for text in ("2020-01-01", "12:30:00", "0123"):  # no date, no number
+        run = tmp_path / text
+        for _ in range(2):  # the second finds its own run
+            done = sommelier("run", nap, "--out", run, "-p", "when", text)
+            assert done.returncode == 0, done.stderr
+        config = read_json(run / "config.json")
+        assert config["when"] == text and config["pair"] == [1, 2]
+    for value in (".nan", "-.inf"):
+        done = sommelier("run", nap, "--out", tmp_path / "no", "-p", "seconds", value)
+        assert done.returncode == 2 and "no finite number" in done.stderr and not (tmp_path / "no").exists()
+
+
+def test_ctrl_c_tells_how_to_go_on(nap, tmp_path):
+    run = tmp_path / "one"
+    command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
+    options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    deadline = time.monotonic() + 60
+    while not (run / "started.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    line = process.communicate(timeout=60)[1].splitlines()[-1]
+    assert process.returncode == 130 and line.endswith(f"run it again with --out {run} to continue")
+    assert status(run) == "unfinished"
+
+
 def test_a_killed_run_is_unfinished_and_can_be_run_again(nap, tmp_path):
     run = tmp_path / "one"
     command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
