@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from .options import SHARE, LazyChoice, echo_images, main, out_option
+from .options import SHARE, LazyChoice, echo_images, file_option, folder_option, main
 from ..core.files import BadInput
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #21012d79
@@ -53,7 +53,7 @@ SERVERS = ["sdss", "sdss-fits", "legacy", "legacy-fits", "hst"]
 @main.command("cutouts")
 @click.argument("table", type=Path)
 @click.option("--survey", type=click.Choice(SERVERS), required=True, help="see above")
-@out_option("folder for images/, table.parquet and report.csv; may hold an unfinished run of the same work")
+@folder_option("folder for images/, table.parquet and report.csv; may hold an unfinished run of the same work")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=1000, help="request at most this many galaxies now"
 )
@@ -165,7 +165,7 @@ class PrepareCommand(click.Command):
 @main.command("prepare", cls=PrepareCommand)
 @click.argument("source", type=LazyChoice(source_names))
 @click.option("--root", type=Path, required=True, help="folder of the download")
-@out_option("the store, a new folder of Parquet shards")
+@folder_option("the store, a new folder of Parquet shards")
 @click.option("--table", help="name of the table in ROOT, if it is not the usual one")
 @click.option(
     "--kind", type=LazyChoice(kind_names), help="which vote fractions to read  [default: the usual ones]"
@@ -250,7 +250,7 @@ def with_jpegs(path: Path):  # a store -> its galaxy table, with `jpeg`, the byt
 @main.command("leaks")
 @click.argument("a", type=Path)
 @click.argument("b", type=Path)
-@out_option("CSV of the galaxies of B that are also in A, with the evidence")
+@file_option("CSV of the galaxies of B that are also in A, with the evidence", ".csv")
 @click.option(
     "--radius", type=click.FloatRange(min=0), default=1.5, help="positions closer than this match, arcsec"
 )
@@ -278,7 +278,7 @@ def leaks_command(a, b, out, radius):
 # %% ../../nbs/10_cli/03_data_commands.ipynb #e2204856
 @main.command("mix")
 @click.argument("stores", nargs=-1, type=Path, required=True, metavar="STORE...")
-@out_option("the mixture, a new folder that `sommelier train` takes like a store")
+@folder_option("the mixture, a new folder that `sommelier train` takes like a store")
 @click.option(
     "--weight",
     "weights",
@@ -324,7 +324,7 @@ def mix_command(stores, out, weights, reference_ids):
 # %% ../../nbs/10_cli/03_data_commands.ipynb #d2f00580
 @main.command("export")
 @click.argument("source", type=Path, metavar="INPUT")
-@out_option("the table, .fits or .vot")
+@file_option("the table, .fits or .vot", ".fits", ".vot")
 def export_command(source, out):
     """Write a store's galaxies, or predictions, as FITS table or VOTable.
 
