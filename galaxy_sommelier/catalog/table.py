@@ -20,6 +20,7 @@ import pyarrow as pa
 from .campaigns import SCHEMAS
 from .schema import GZ2, Schema
 from ..core.files import BadInput
+from ..core.frames import read_all
 from galaxy_sommelier.core.tables import (
     Columns,
     as_columns,
@@ -27,7 +28,6 @@ from galaxy_sommelier.core.tables import (
     header,
     most_rows,
     pieces,
-    read_all,
     stack,
 )
 
@@ -72,7 +72,8 @@ def exact_ids(
             text = exact_text(pa.array(values, from_pandas=True), ids.name, where)
         except (pa.ArrowException, UnicodeEncodeError) as error:
             reason = str(error).splitlines()[0][:120]
-            raise BadInput(f"{where}: column {ids.name!r} is not text ({reason}); write ids as text") from error
+            what = f"column {ids.name!r} is not text ({reason})"
+            raise BadInput(f"{where}: {what}; write ids as text") from error
         ids = pd.Series(text.to_pandas().to_numpy(), ids.index, "str", ids.name)
     form = form or ("text" if ids.name == "id_str" else "integer")
     pattern, example = FORMS[form]
