@@ -79,7 +79,7 @@ def ask_hub(address, cache, *names):
     """Return the seconds and message of `hub_folder` for each name, in a new process with an empty cache."""
     code = f"""
 import time
-from galaxy_sommelier.models.backbone import hub_folder
+from galaxy_sommelier.download.hub import hub_folder
 for name in {names}:
     start = time.monotonic()
     try: hub_folder(name)
@@ -99,16 +99,18 @@ def test_a_hub_that_cannot_be_reached_is_reported_within_seconds(tmp_path):
     assert float(seconds) < 5
 
 
-FACTS = {"id": "meta/dinov3", "sha": "0" * 40, "siblings": [{"rfilename": "config.json"}]}
+FACTS = {"id": "meta/dinov3", "sha": "0" * 40, "siblings": [{"rfilename": "model.safetensors"}]}
+PICKLE = {"id": "meta/pickle", "sha": "0" * 40, "siblings": [{"rfilename": "pytorch_model.bin"}]}
 TREE = [{"type": "file", "path": "config.json", "size": 2, "oid": "0" * 40}]
 
 
 class GatedHub(BaseHTTPRequestHandler):
-    """A hub with one model, which is gated."""
+    """A hub with a gated model, and one whose weights are a pickle."""
 
     def do_GET(self):
-        known, about = "/meta/dinov3/" in self.path.split("?")[0] + "/", self.path.startswith("/api/")
-        body = json.dumps(TREE if "/tree/" in self.path else FACTS).encode() if known and about else b""
+        path, about = self.path.split("?")[0] + "/", self.path.startswith("/api/")
+        known, facts = "/meta/dinov3/" in path or "/meta/pickle/" in path, PICKLE if "pickle" in path else FACTS
+        body = json.dumps(TREE if "/tree/" in path else facts).encode() if known and about else b""
         self.send_response(401 if not known else 200 if about else 403)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Error-Code", "GatedRepo" if known else "RepoNotFound")
@@ -121,12 +123,14 @@ class GatedHub(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_gated_model_and_a_misspelled_one(tmp_path):
+def test_a_gated_model_a_misspelled_one_and_a_pickle(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), GatedHub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        (_, gated), (_, unknown) = ask_hub(
-            f"http://127.0.0.1:{server.server_port}", tmp_path, "meta/dinov3", "meta/dino-3"
+        names = ("meta/dinov3", "meta/dino-3", "meta/pickle")
+        (_, gated), (_, unknown), (_, pickle) = ask_hub(
+            f"http://127.0.0.1:{server.server_port}", tmp_path, *names
         )
         server.shutdown()
     assert "access is granted by its owners" in gated
     assert "is it spelled right" in unknown
+    assert "pytorch_model.bin) are a pickle" in pickle

@@ -21,13 +21,12 @@ from ..catalog.classes import CLASSES
 from ..catalog.kinds import Kinds, name_of, quantity
 from ..catalog.schema import GZ2, Schema
 from ..core.files import BadInput, read_json
+from ..download.hub import check_folder, hub_folder
 from galaxy_sommelier.models.backbone import (
     IMAGENET,
     backbone_facts,
     block_levels,
-    check_folder,
     feature_width,
-    hub_folder,
     new_backbone,
     open_backbone,
     pooled_features,

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from ..catalog.classes import label
 from ..catalog.kinds import choose
 from ..catalog.schema import Schema, kaggle_form
-from ..core.files import BadInput, atomic_path, write_json
+from ..core.files import BadInput, atomic_path, few_of, how_many, write_json
 from ..data.export import FORMATS, export_table
 from ..data.inputs import Galaxies, Row, open_ahead, open_input
 from ..data.store import SHARD, Store
@@ -100,6 +100,9 @@ def prediction_table(
     model: GalaxyModel,  # that predicted them
 ) -> pd.DataFrame:
     """Name the predictions: one row per galaxy, one column per answer."""
+    if bad := [name for name, good in zip(ids, np.isfinite(values).all(1), strict=True) if not good]:
+        what = f"predicts NaN for {how_many(len(bad), 'galaxy')} of {len(ids)} ({few_of(bad)})"
+        raise BadInput(f"{model.config.backbone_name}: {what}; its training diverged, so take another model")
     table = pd.DataFrame({"id_str": list(ids)})
     if classes := model.config.classes:
         best = pd.DataFrame({"label": np.take(classes, values.argmax(1)), "confidence": values.max(1)})
