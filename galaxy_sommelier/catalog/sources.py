@@ -18,10 +18,11 @@ import pandas as pd
 from .campaigns import SCHEMAS
 from .gz2 import HART16, WILLETT13, read_hart16, read_kaggle, read_willett
 from .kinds import KAGGLE_KINDS, KINDS, Kinds, kinds_of, name_of
-from .later_campaigns import IMAGES, TASK_KINDS, read_candels, read_decals, read_desi, read_hubble
+from .later_campaigns import TASK_KINDS, read_candels, read_decals, read_desi, read_hubble
 from .schema import GZ2, Schema
 from .table import read_table
 from ..core.files import BadInput
+from ..core.folders import IMAGE_ENDINGS, beside, images_by_id
 from ..core.tables import header, pieces
 
 # %% ../../nbs/01_catalog/09_sources.ipynb #507edb37
@@ -65,21 +66,16 @@ def _own(table, images, kind):
         campaign = pd.concat([piece.to_pandas() for piece in pieces(table, text=["campaign"])])
         schema = schema_of(campaign, table)
     galaxies = read_table(table, schema)
-    paths = {path: table.parent / path for path in galaxies.path.dropna()}
-    beside = {path: str(file) for path, file in paths.items() if file.exists()}
-    return galaxies.assign(path=galaxies.path.replace(beside))
+    return galaxies.assign(path=galaxies.path.map(lambda path: beside(path, table), na_action="ignore"))
 
 # %% ../../nbs/01_catalog/09_sources.ipynb #dc4e7e49
 def read_images(root: str | Path, schema: Schema = GZ2) -> pd.DataFrame:
     """Make a galaxy table without votes of the images in a folder and below."""
-    paths = sorted(path for path in Path(root).rglob("*") if path.suffix.lower() in IMAGES)
-    if not paths:
-        raise BadInput(f"{root}: holds no image (JPEG, PNG or FITS); give the folder they are in")
-    ids, files = [path.relative_to(root).as_posix() for path in paths], [str(path) for path in paths]
+    if not (paths := images_by_id(root)):
+        raise BadInput(f"{root}: holds no image ({', '.join(IMAGE_ENDINGS)}); give the folder they are in")
     empty = {"survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan}
-    first = pd.DataFrame({"id_str": ids, **empty, "path": files})
-    unknown = pd.DataFrame(np.nan, range(len(paths)), schema.columns, "float32")
-    return pd.concat([first, unknown], axis=1).sort_values("id_str", ignore_index=True)
+    first = pd.DataFrame({"id_str": list(paths), **empty, "path": list(map(str, paths.values()))})
+    return pd.concat([first, pd.DataFrame(np.nan, first.index, schema.columns, "float32")], axis=1)
 
 # %% ../../nbs/01_catalog/09_sources.ipynb #f4570c5c
 KAGGLE_FILES = ("training_solutions_rev1.csv",)

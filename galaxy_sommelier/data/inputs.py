@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Row', 'SHARD_ROWS', 'open_image', 'open_images', 'open_ahead', 'Galaxies', 'store_shard', 'count_split',
-           'store_galaxies', 'mixture_galaxies', 'not_an_input', 'input_images', 'table_rows', 'count_rows',
-           'in_shards', 'listed_galaxies', 'file_galaxies', 'frame_galaxies', 'input_kind', 'open_input']
+           'store_galaxies', 'mixture_galaxies', 'not_an_input', 'frame_images', 'table_rows', 'count_rows',
+           'in_shards', 'listed_galaxies', 'with_images', 'file_galaxies', 'frame_galaxies', 'input_kind', 'open_input']
 
 # %% ../../nbs/04_data/07_inputs.ipynb #fbf77475
 import os
@@ -23,14 +23,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from ..catalog.later_campaigns import IMAGES
 from ..catalog.schema import Schema
 from ..catalog.table import check_ids, exact_ids, need
-from ..core.files import BadInput, sha256_file, sha256_of
+from ..core.files import BadInput, how_many, sha256_file, sha256_of
+from ..core.folders import beside, image_stem, images_by_id, readable
 from ..core.tables import header, is_fits_table, pieces
 from .mixture import MixedStore, open_store
 from .store import Store, read_header
-from ..images.pixels import BadImage, decode, resize
+from ..images.pixels import BadImage, check_blank, decode, resize
 from ..images.stretch import read_any
 
 # %% ../../nbs/04_data/07_inputs.ipynb #52368ef8
@@ -41,7 +41,11 @@ def open_image(name: str, image: bytes | Path | None) -> np.ndarray:  # (H, W, 3
     """Return the pixels of a galaxy's image, or raise `BadImage`."""
     if image is None:
         raise BadImage(name, "has no file")
-    return decode(image, name) if isinstance(image, bytes) else read_any(image)
+    if isinstance(image, bytes):
+        return check_blank(decode(image, name), name)
+    if not image.exists():
+        raise BadImage(name, f"there is no file {readable(str(image))}")
+    return read_any(image)
 
 
 def open_images(
@@ -171,25 +175,19 @@ def not_an_input(source: Path) -> BadInput:
     return BadInput(f"{source}: is not an input; give {forms}")
 
 
-def input_images(
-    source: Path | pd.DataFrame,  # a folder of images, an image, or a galaxy table
-) -> dict[str, Path | None]:  # by id; None where the table names no file
-    """Return the image files of a folder, by file name, or of a table, by id."""
-    if isinstance(source, Path):
-        files = sorted(source.iterdir()) if source.is_dir() else [source]
-        if not (paths := {file.name: file for file in files if file.suffix.lower() in IMAGES}):
-            raise not_an_input(source)
-        return paths
-    need(source, ["id_str", "path"], "the galaxy table")
-    rows = zip(check_ids(source["id_str"], "the galaxy table"), source["path"], strict=True)
-    return {galaxy: Path(path) if isinstance(path, str | Path) else None for galaxy, path in rows}
+def frame_images(table: pd.DataFrame) -> dict[str, Path | None]:  # by id; None where there is no path
+    """Return the image files that a galaxy table names."""
+    need(table, ["id_str", "path"], "the galaxy table")
+    rows = zip(check_ids(table["id_str"], "the galaxy table"), table["path"], strict=True)
+    is_path = (str, bytes, Path)
+    return {galaxy: Path(os.fsdecode(path)) if path and isinstance(path, is_path) else None for galaxy, path in rows}
 
 # %% ../../nbs/04_data/07_inputs.ipynb #2edc26a5
 def table_rows(path: Path) -> Iterator[Row]:  # in any format of `core.tables`
     """Iterate over the galaxies of a table."""
     for piece in pieces(path, text=["id_str", "path"]):
         for name, image in zip(piece["id_str"].to_pylist(), piece["path"].to_pylist(), strict=True):
-            yield name, Path(image) if image else None
+            yield name, Path(beside(image, path)) if image else None
 
 
 def count_rows(path: Path) -> int:  # of a table as above
@@ -230,24 +228,42 @@ def listed_galaxies(
     sizes = [min(SHARD_ROWS, count - start) for start in range(0, count, SHARD_ROWS)]
     return Galaxies(identity, sizes, lambda numbers: in_shards(rows(), numbers))
 
+# %% ../../nbs/04_data/07_inputs.ipynb #f0dcd187
+def with_images(
+    galaxies: Galaxies,  # of a table
+    where: str | Path,  # the table
+) -> Galaxies:  # the same
+    """Refuse a table that names no existing file."""
+    if not any(path is not None and path.exists() for _, path in galaxies.all_rows()):
+        name, path = next(galaxies.all_rows())
+        what = f"none of {how_many(len(galaxies), 'galaxy')} has an image; {name}: "
+        what += "no path" if path is None else f"no file {readable(str(path))}"
+        raise BadInput(f"{where}: {what}; give paths from the table's folder, or from the working folder")
+    return galaxies
+
 # %% ../../nbs/04_data/07_inputs.ipynb #9017e32c
 def file_galaxies(source: Path) -> Galaxies:
     """Return the galaxies of a folder of images, of one image, or of a table's file."""
-    if source.is_file() and (source.suffix.lower() not in IMAGES or is_fits_table(source)):
-        return listed_galaxies(count_rows(source), sha256_file(source), lambda: table_rows(source))
     if not source.exists():
         raise not_an_input(source)
-    paths = input_images(source)
-    identity = sha256_of(*(f"{name} {path.stat().st_size}" for name, path in paths.items()))
+    stem = image_stem(source.name)
+    if source.is_file() and (stem is None or is_fits_table(source)):
+        rows = listed_galaxies(count_rows(source), sha256_file(source), lambda: table_rows(source))
+        return with_images(rows, source)
+    paths = images_by_id(source) if source.is_dir() else {readable(stem): source}
+    if not paths:
+        raise not_an_input(source)
+    states = ((name, path.stat()) for name, path in paths.items())
+    identity = sha256_of(*(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states))
     return listed_galaxies(len(paths), identity, paths.items)
 
 
 def frame_galaxies(table: pd.DataFrame) -> Galaxies:
     """Return the galaxies of a table in memory."""
-    if not (paths := input_images(table)):
+    if not (paths := frame_images(table)):
         raise BadInput("the galaxy table: no galaxies in this table")
     identity = sha256_of(*(f"{name} {path}" for name, path in paths.items()))
-    return listed_galaxies(len(paths), identity, paths.items)
+    return with_images(listed_galaxies(len(paths), identity, paths.items), "the galaxy table")
 
 
 def input_kind(
