@@ -29,7 +29,7 @@ def no_weights(
 ) -> str:  # a message
     """Say why a model has no weights that can be read."""
     if {"store.json", "mixed.json"} & {*files}:
-        return f"{name}: is a store of galaxies, not a model; INPUT comes first, the model after --model"
+        return f"{name}: is a store of galaxies, not a model; are the two exchanged? (predict INPUT --model MODEL)"
     if pickles := [file for file in files if file.endswith(PICKLES)]:
         return (
             f"{name}: its weights ({pickles[0]}) are a pickle, which is never opened, because it can run code; "

@@ -176,6 +176,9 @@ def encode(
             rows = missing[start : start + PART]
             data = GalaxyDataset(store, rows, model.config.image_size, model.config.crop)
             found.append((rows, compute_features(model, data, views, precision, bar)))
+            if len(bad := rows[~np.isfinite(found[-1][1]).all((1, 2))]):
+                what = f"{model.config.backbone_name} has infinite or NaN features for {store.ids[bad[0]]}"
+                raise BadInput(f"{store.path}: {what}; take precision fp32, or another backbone")
             keep(folder, *found[-1], key)
     rows, values = (np.concatenate(each) for each in zip(*found, strict=True))
     return Features(values[np.argsort(rows)[back]].astype(np.float32), [store.ids[i] for i in chosen])

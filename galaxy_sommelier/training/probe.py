@@ -9,10 +9,12 @@ __all__ = ['PENALTIES', 'LBFGS_STEPS', 'FeatureDataset', 'encode_split', 'fit_lb
 import copy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from ..core.files import BadInput
 from ..data.store import Store
 from ..models.features import encode
 from ..models.losses import tree_loss
@@ -104,6 +106,8 @@ def fit_probe(
         fit_lbfgs(model, data["train"], penalty, settings.mse)
         predicted = predict_features(model, data["val"].features, data["val"].kind)
         scores = validation_scores(predicted, data["val"].labels.numpy(), store.schema)
+        if not np.isfinite(scores["kaggle_rmse"]):
+            raise BadInput(f"{out}: the probe diverged (NaN, penalty {penalty}); take another backbone")
         row = {"epoch": number, "step": number, "penalty": penalty}
         rows.append(row | {f"val_{name}": value for name, value in scores.items()})
         if scores["kaggle_rmse"] > min(row["val_kaggle_rmse"] for row in rows):

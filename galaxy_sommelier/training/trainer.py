@@ -73,14 +73,20 @@ class TreeTrainer(checkpoints.SafeTrainer):
         parts = result.predictions if isinstance(result.predictions, tuple) else (result.predictions,)
         labels, *predicted = map(torch.from_numpy, (result.label_ids, *parts))
         loss = float(self.mean_loss(labels, None, *predicted))
-        if not np.isfinite(loss) and self.state.best_global_step is None:
-            epoch, run = round(self.state.epoch or 0), Path(self.args.output_dir).parent
-            raise BadInput(
-                f"{run}: the loss is infinite or NaN after epoch {epoch}; "
-                "take a smaller lr or head_lr, in a new folder"
-            )
+        if not np.isfinite(loss):
+            raise BadInput(self.diverged())
         fractions = tree_softmax(predicted[0], self.schema).numpy()
         return {"loss": loss, **validation_scores(fractions, result.label_ids, self.schema)}
+
+    def diverged(self):
+        """Return the line with which a training ends whose loss is no number."""
+        epoch, run = round(self.state.epoch or 0), Path(self.args.output_dir).parent
+        best = min(history(self.state.log_history), key=lambda row: row["val_kaggle_rmse"], default=None)
+        until = f" (until then the best was epoch {best['epoch']})" if best else ""
+        return (
+            f"{run}: the training diverged: its loss is infinite or NaN after epoch {epoch}{until}; "
+            "take a smaller lr or head_lr, in a new folder"
+        )
 
 # %% ../../nbs/07_training/05_trainer.ipynb #f50923bf
 class GalaxyTrainer(TreeTrainer):
