@@ -6,15 +6,19 @@ import io
 import queue
 import random
 import re
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tarfile
 import threading
+import time
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +32,7 @@ from galaxy_sommelier.download.unpack import HARMLESS, unpack
 DATA = random.Random(5).randbytes(300_000)
 OTHER = random.Random(6).randbytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
+TABLE = b"id_str,ra,dec\n" + b"".join(b"a-%d,%d,%d\n" % (n, DATA[n], DATA[n + 1]) for n in range(2000))
 
 
 class Rude(BaseHTTPRequestHandler):
@@ -124,17 +129,29 @@ def test_drops_at_random_bytes(server, tmp_path):
 @pytest.mark.parametrize("patience, waits", [({"Retry_After": 7}, [7, 7]), ({}, [])])
 def test_429(server, tmp_path, monkeypatch, patience, waits):
     slept = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    monkeypatch.setattr(transfer.Patient, "pause", lambda self, seconds: slept.append(seconds))
     busy = say(429, **patience)
     server.pages["/file"] = in_turn(busy, busy, polite())
     fetch(f"{server.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == DATA and slept == waits and len(server.asked) == 3
 
 
+def test_a_long_wait_is_announced_and_can_be_stopped(server, tmp_path, capsys):
+    server.pages["/file"] = say(429, Retry_After=3600)
+    stop = threading.Event()
+    threading.Timer(1, stop.set).start()
+    started = time.monotonic()
+    with pytest.raises(BadInput, match="stopped while waiting"):
+        fetch(f"{server.url}/file", tmp_path / "file", stop=stop)
+    assert time.monotonic() - started < 30
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("file: the server answers 429; waiting 1:00:00 h, until ") and "Ctrl-C stops" in line
+
+
 def test_500_three_times_then_200(server, tmp_path, monkeypatch):
     slept = []
     monkeypatch.setattr(transfer, "RETRY", transfer.RETRY.new(backoff_factor=1, backoff_jitter=1))
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    monkeypatch.setattr(transfer.Patient, "pause", lambda self, seconds: slept.append(seconds))
     server.pages["/file"] = in_turn(*[say(500)] * 3, polite())
     fetch(f"{server.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == DATA and len(server.asked) == 4
@@ -163,8 +180,13 @@ def test_without_a_name_for_the_version_it_starts_over(server, tmp_path):
         say(206, OTHER[1000:], ETag='"v1"', Content_Range=f"bytes 1000-{len(OTHER)}/{len(OTHER) + 1}"),
         say(206, OTHER[999:], ETag='"v1"', Content_Range=f"bytes 999-{len(OTHER) - 1}/{len(OTHER)}"),
         say(206, OTHER[1000:], ETag='"v1"'),
+        say(206, OTHER[1000:], Content_Range=f"bytes 1000-{len(OTHER) - 1}/{len(OTHER)}"),
+        say(206, OTHER[1000:2000], ETag='"v1"', Content_Range=f"bytes 1000-1999/{len(OTHER)}"),
+        say(206, OTHER[1000:2000], ETag='"v1"', Content_Range=f"bytes 1000-{len(OTHER) - 1}/{len(OTHER)}"),
+        say(206, OTHER[1000:], ETag='"v1"', Content_Range=f"bytes 1000-{len(OTHER) - 1}/*"),
     ],
-    ids=["honest", "ignores If-Range", "another length", "another place", "no place"],
+    ids=["honest", "ignores If-Range", "another length", "another place", "no place", "no version",
+         "a piece", "less than it says", "no total"],
 )
 def test_the_file_changes_between_two_parts(server, tmp_path, second):
     server.pages["/file"] = in_turn(polite(cut=lambda visit: 1000), second, polite(OTHER, tag='"v2"'))
@@ -321,12 +343,60 @@ def test_html_page_with_status_200(server, tmp_path, kind):
     assert not list(tmp_path.iterdir())
 
 
+NO_TABLES = {
+    "BOM": (b"\xef\xbb\xbf<!DOCTYPE html><html><title>Sign in</title></html>", "HTML page"),
+    "comment": (b"<!-- (c) a, b -->\n<!-- 2 -->\n<html><title>Sign in</title></html>", "HTML page"),
+    "XHTML": (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">', "HTML page"),
+    "UTF-16": ("\ufeff<html><title>Sign in</title></html>".encode("utf-16-le"), "HTML page"),
+    "JSON": (b'{"status": 404, "message": "no such record"}', "begins with '{'"),
+    "XML": (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "begins with '<'"),
+    "words": (b"Service Unavailable\n", "does not begin with column names"),
+    "gzip": (gzip.compress(b"id_str,ra,dec\n"), "does not begin with column names"),
+    "cut": (b"id_str,ra,dec\na-1,3.0,4.0\na-2,3", "ends early"),
+}
+
+
+@pytest.mark.parametrize("case", NO_TABLES)
+def test_what_is_no_table_is_not_kept_as_one(server, tmp_path, case):
+    body, words = NO_TABLES[case]
+    server.pages["/file"] = say(200, body)
+    refused(words, server, tmp_path / "table.csv")
+    if case != "cut":  # a gzip that is whole cannot hold half a file
+        server.pages["/file"] = say(200, gzip.compress(body))
+        words = "packed twice" if case == "gzip" else words
+        refused(words, server, tmp_path / "table.csv.gz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted({Path(f.name).suffix for d in DATASETS.values() for f in d.files}))
+def test_every_kind_of_file_is_told_from_an_error_in_json(server, tmp_path, name):
+    body = b'{"status": 404, "message": "no such record", "links": []}'
+    server.pages["/file"] = say(200, body)
+    refused("it (begins with|is not a)", server, tmp_path / f"file{name}")
+    server.pages["/file"] = say(200, body, Content_Type="application/json; charset=utf-8")
+    refused("sends JSON instead of", server, tmp_path / f"file{name}")
+
+
+def test_tables_that_are_kept(server, tmp_path):
+    tables = (b"\xef\xbb\xbfid,ra\n1,2\n", b"# from, to\n\nid,ra\n1,2", b"id,ra\n1,2\n3,", b"id,name\n1,\xe9\n")
+    for number, table in enumerate(tables):
+        server.pages["/file"] = say(200, table)
+        fetch(f"{server.url}/file", tmp_path / f"{number}.csv")
+        assert (tmp_path / f"{number}.csv").read_bytes() == table
+
+
+def test_a_file_is_about_as_long_as_published(server, tmp_path):
+    server.pages["/file"] = polite()
+    refused("300,000 bytes instead of about 13 MB", server, tmp_path / "file", about=13e6)
+    fetch(f"{server.url}/file", tmp_path / "file", about=25e4)
+
+
 def test_truncated_files(server, tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("1.jpg", DATA)
     whole = {
-        "table.csv.gz": gzip.compress(DATA),
+        "table.csv.gz": gzip.compress(TABLE),
         "images.zip": buffer.getvalue(),
         "table.parquet": b"PAR1" + DATA + b"PAR1",
     }
@@ -498,7 +568,7 @@ def test_limit_and_archives(server, tmp_path, known):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("images/1.jpg", DATA)
         archive.writestr("__MACOSX/images/._1.jpg", b"junk")
-    table, images = polite(gzip.compress(DATA)), polite(buffer.getvalue())
+    table, images = polite(gzip.compress(TABLE)), polite(buffer.getvalue())
     server.pages |= {"/table.csv.gz": table, "/images_gz2.zip": images}
     paths = download("example", tmp_path, limit=2)
     assert [path.name for path in paths] == ["table.csv.gz", "images_gz2"]
@@ -510,6 +580,19 @@ def test_two_downloads_do_not_share_a_folder(server, tmp_path, known):
     with alone(tmp_path), pytest.raises(BadInput, match="another process is at work"):
         download("example", tmp_path)
     assert not server.asked
+
+
+def test_a_file_of_yours_is_not_replaced(server, tmp_path, known):
+    known(example(server, "a"))
+    server.pages["/a"] = polite()
+    (tmp_path / "a").write_bytes(b"mine")
+    with pytest.raises(BadInput, match="a: exists already, and not from a download"):
+        download("example", tmp_path)
+    (tmp_path / "a").unlink()
+    (tmp_path / "manifest.json").write_text('{"name": "of something else"}')
+    with pytest.raises(BadInput, match="manifest.json: does not list downloads"):
+        download("example", tmp_path)
+    assert not server.asked and [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
 
 
 def test_room_for_all_files_is_checked_first(server, tmp_path, known, monkeypatch):
@@ -633,6 +716,7 @@ HOSTILE = {
     "twice": (("./images/1.jpg", b"two"), "is duplicated"),
     "file as a folder": (("images/1.jpg/2.jpg", b"two"), "is duplicated"),
     "folder as a file": (("images", b"two"), "is duplicated"),
+    "line break": (("images/1\n.jpg", b"x"), "no readable name"),
     "bomb": (("zeros", bytes(HARMLESS + 1)), "far more than its packed size"),
 }
 
@@ -648,6 +732,57 @@ def test_an_archive_with_a_hostile_member_is_refused(tmp_path, make, case):
         unpack(archive, folder / "out")
     assert "\n" not in str(caught.value) and str(archive) in str(caught.value)
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "archive"]
+
+
+def test_a_huge_name_in_a_tar_takes_no_memory(tmp_path):
+    """Each kind of entry that describes the next one, of 300 MB, in a process with less memory than that."""
+    for number, kind in enumerate((tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE)):
+        archive, header = tmp_path / f"{number}.tar.gz", tarfile.TarInfo("name")
+        header.type, header.size = kind, 300_000_000
+        with gzip.open(archive, "wb", compresslevel=1) as file:
+            file.write(header.tobuf(tarfile.GNU_FORMAT))
+            for _ in range(300):
+                file.write(b"a" * 1_000_000)
+        tracemalloc.start()
+        with pytest.raises(BadInput, match="holds a name of 300,000,000 bytes"):
+            unpack(archive, tmp_path / "out")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20_000_000 and not (tmp_path / "out").exists()
+
+
+def test_a_sparse_file_in_a_tar(tmp_path):
+    header = tarfile.TarInfo("zeros")
+    header.type, header.size = tarfile.GNUTYPE_SPARSE, 512
+    (tmp_path / "archive").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(BadInput, match="is a sparse file"):
+        unpack(tmp_path / "archive", tmp_path / "out")
+
+
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz"])
+def test_damage_in_every_packing_of_a_tar(tmp_path, packing):
+    with tarfile.open(tmp_path / "whole", f"w:{packing}") as archive:
+        info = tarfile.TarInfo("1.jpg")
+        info.size = len(DATA)
+        archive.addfile(info, io.BytesIO(DATA))
+    whole, places = (tmp_path / "whole").read_bytes(), random.Random(4)
+    for _ in range(40):
+        place = places.randrange(len(whole))
+        (tmp_path / "bad").write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with suppress(BadInput):  # some bytes, such as the time in the header of a gz, do not matter
+            out = unpack(tmp_path / "bad", tmp_path / "out")
+            assert (out / "1.jpg").read_bytes() == DATA
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "whole"]
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    with pytest.raises(BadInput, match="no readable name"):
+        unpack(a_tar(tmp_path / "archive", [GOOD, ("images/\udce9.jpg", b"x")]), tmp_path / "out")
+    data = a_zip(tmp_path / "archive", [("images/\u00e9.jpg", b"x")]).read_bytes()
+    (tmp_path / "archive").write_bytes(data.replace("\u00e9".encode(), b"\xff\xfe"))
+    with pytest.raises(BadInput, match="damaged"):
+        unpack(tmp_path / "archive", tmp_path / "out")
 
 
 def test_a_hard_link_in_a_tar(tmp_path):
