@@ -129,7 +129,7 @@ class Part:
 # %% ../../nbs/03_download/02_transfer.ipynb #00dd68fe
 def note_of(part: Part) -> dict:  # url, version, bytes; empty if nothing is known
     """Return the note of an earlier transfer from the same address."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # no note, or a damaged one
         note = json.loads(part.beside.read_text())
         return note if note["url"] == part.url else {}
     return {}

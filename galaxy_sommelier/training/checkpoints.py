@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback
 
-from ..core.files import BadInput, Interrupted, flush, read_json, write_json
+from ..core.files import BadInput, Interrupted, flush, read_json, share, write_json
 
 # %% ../../nbs/07_training/04_checkpoints.ipynb #aa82a021
 @contextmanager
@@ -81,6 +81,7 @@ def seal_checkpoint(
 ) -> None:
     """Mark the newest checkpoint as complete, and remove the others except the best."""
     newest = folder / f"checkpoint-{step}"
+    share(newest)
     flush(newest)
     write_json(newest / "complete.json", {"best": best, "files": file_sizes(newest)})
     for other in checkpoints_in(folder):
