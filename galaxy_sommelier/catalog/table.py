@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMS', 'ROUNDED', 'HYPHENS', 'need', 'plain_id', 'exact_ids', 'check_once', 'check_ids', 'check_place',
            'check_range', 'rounding', 'check_sums', 'plausible', 'blank_unasked', 'known', 'whole_numbers',
-           'check_table', 'row_pieces', 'read_rows', 'our_name', 'read_frame', 'read_table', 'image_paths',
+           'check_table', 'row_pieces', 'read_rows', 'our_name', 'with_ids', 'read_frame', 'read_table', 'image_paths',
            'missing_images', 'fractions_of', 'votes_of', 'relations', 'integrity']
 
 # %% ../../nbs/01_catalog/04_table.ipynb #416bd607
@@ -249,6 +249,11 @@ def our_name(column: str) -> str:
     return column.lower() if column.lower() in ("ra", "dec") else HYPHENS.get(column, column)
 
 
+def with_ids(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+    """Return a table with its ids as exact text."""
+    return table.assign(id_str=exact_ids(table.id_str, where)) if "id_str" in table else table
+
+
 def read_frame(
     path: str | Path,  # a table in any format of `core.tables`
     *text: str,  # columns of ids, which stay text
@@ -257,7 +262,7 @@ def read_frame(
     table = read_all(path, ("id_str", *text))
     ours = {column: our_name(column) for column in table}
     table = table.rename(columns={old: new for old, new in ours.items() if new not in table})
-    return table.assign(id_str=exact_ids(table.id_str, path)) if "id_str" in table else table
+    return with_ids(table, path)
 
 # %% ../../nbs/01_catalog/04_table.ipynb #50b813b8
 def read_table(

@@ -17,6 +17,7 @@ from traitlets import Any, Bool, Dict, HasTraits, Int, Unicode, observe, validat
 
 from ..catalog.classes import PATHS, label
 from ..catalog.schema import GZ2, Schema, kaggle_form
+from ..catalog.table import with_ids
 from ..core.files import BadInput
 from .annotations import AnnotationFile
 
@@ -36,10 +37,12 @@ def side_by_side(
     schema: Schema,
 ) -> pd.DataFrame:  # one row per galaxy, in the order of `galaxies`
     """Return votes and predictions in one table."""
+    galaxies = with_ids(galaxies, "galaxy table")
     _check_ids(galaxies, "galaxy table")
     table = galaxies.reset_index(drop=True).drop(columns=["jpeg"], errors="ignore")
     if predictions is None:
         return table
+    predictions = with_ids(predictions, "predictions")
     _check_ids(predictions, "predictions")
     absent = [name for name in schema.columns if name not in predictions]
     if absent and not any(name.endswith("_probability") for name in predictions):
