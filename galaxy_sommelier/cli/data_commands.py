@@ -63,10 +63,10 @@ SERVERS = ["sdss", "sdss-fits", "legacy", "legacy-fits", "hst"]
 def cutouts_command(table, survey, out, limit, max_bad):
     """Fetch an image of each galaxy in TABLE from a survey's server.
 
-    TABLE (CSV or Parquet) has the columns id_str, ra and dec (degrees)
-    and petroR90_r (arcsec). The frame is that of Galaxy Zoo 2, 8.48
-    petroR90_r wide. At most four requests per second are sent. After an
-    interruption the same command continues where it stopped.
+    TABLE (CSV, Parquet, FITS, VOTable or ECSV) has the columns id_str, ra
+    and dec (degrees) and petroR90_r (arcsec). The frame is that of Galaxy
+    Zoo 2, 8.48 petroR90_r wide. At most four requests per second are sent.
+    After an interruption the same command continues where it stopped.
 
     \b
     sdss, legacy   colour images of SDSS and the DESI Legacy Surveys
@@ -328,18 +328,17 @@ def mix_command(stores, out, weights, reference_ids):
 def export_command(source, out):
     """Write a store's galaxies, or predictions, as FITS table or VOTable.
 
-    Predictions are a Parquet file or a folder of shards. Images are left
-    out. Hyphens in column names become underscores, as TOPCAT requires;
-    missing numbers stay missing.
+    INPUT is a store, a folder of shards, or a table (Parquet, CSV, FITS,
+    VOTable, ECSV). Images are left out. Hyphens in column names become
+    underscores, as TOPCAT requires; missing numbers stay missing.
 
     \b
     sommelier export predictions.parquet --out predictions.fits
     """
-    from galaxy_sommelier.catalog.table import read_frame
     from galaxy_sommelier.data.export import export_table
     from galaxy_sommelier.data.inputs import input_kind
     from galaxy_sommelier.data.store import Store
     from galaxy_sommelier.models.shards import read_predictions
 
-    read = Store if input_kind(source) == "store" else read_predictions if source.is_dir() else read_frame
+    read = Store if input_kind(source) == "store" else read_predictions
     click.echo(export_table(read(source), out))
