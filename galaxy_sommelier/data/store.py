@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,19 @@ from tqdm.auto import tqdm
 from ..catalog.kinds import Kinds, kinds_of
 from ..catalog.schema import GZ2, Schema
 from ..catalog.table import check_table, fractions_of, votes_of
-from ..core.files import BadInput, atomic_path, read_json, sha256_file, sha256_of, write_json
+from galaxy_sommelier.core.files import (
+    BadInput,
+    alone,
+    atomic_path,
+    how_many,
+    read_json,
+    sha256_file,
+    sha256_of,
+    write_json,
+)
 from .splits import split as hash_split
 from ..images.fits import is_fits
-from ..images.pixels import BadImage, ImageReport, decode, encode, read_bytes
+from ..images.pixels import BadImage, ImageReport, check_blank, decode, encode, read_bytes
 from ..images.simulation import simulate
 from ..images.stretch import decode_any
 
@@ -37,7 +47,7 @@ def checked_bytes(
 ) -> bytes:  # of an image file that `decode` can read
     """Return the bytes of one image, or raise `BadImage`."""
     if pixels is not None:
-        return encode(pixels)
+        return encode(check_blank(pixels, name))
     if path is None or pd.isna(path):
         raise BadImage(name, "has no image")
     data = read_bytes(path)
@@ -128,7 +138,8 @@ def _pack(file, rows, images, pool):
     return made
 
 # %% ../../nbs/04_data/02_store.ipynb #87e9c375
-SHARD, INDEX = "shard-{:05d}.parquet", "index.parquet"
+# the index is Parquet too, but other programs take every *.parquet of a folder for a part of one table
+SHARD, INDEX = "shard-{:05d}.parquet", "images.index"
 
 
 def _write_shards(folder, table, images, shard_size, report):
@@ -186,9 +197,10 @@ def write_store(
     table = _ready(table, out, schema, images)
     if split is not None:
         table = table.assign(split=_splits(table, split))
-    with atomic_path(out) as partial:
+    with atomic_path(out) as partial, ExitStack() as lock:
         folder = partial if images is not None else partial.with_name(f".unfinished-{Path(out).name}")
         folder.mkdir(exist_ok=True)
+        lock.enter_context(alone(folder))
         report = ImageReport()
         places, shards = _write_shards(folder, table, images, shard_size, report)
         report.check(max_bad)
@@ -205,6 +217,10 @@ def _ready(table, out, schema, images):
     table = check_table(table.reset_index(drop=True), schema, "the table to pack")
     if table.empty:
         raise BadInput(f"{out}: the table has no galaxies, so there is nothing to pack; check the table")
+    paths = table["path"] if "path" in table else [None]
+    if images is None and not any(isinstance(path, str | Path) and os.path.exists(path) for path in paths):
+        what = f"none of {how_many(len(table), 'galaxy')} has an image; {table.id_str[0]}: {paths[0]}"
+        raise BadInput(f"{out}: {what}; check the paths of the table")
     if images is not None and len(images) != len(table):
         what = f"{len(table)} galaxies but {len(images)} images"
         raise BadInput(f"{out}: {what}; give one image for each row of the table")
@@ -259,7 +275,8 @@ class PackedImages:
         self.path = Path(path)
         self.header, self.schema = read_header(self.path, schema)
         self.files = [self.path / shard["file"] for shard in self.header["shards"]]
-        self._index = pd.read_parquet(self.path / INDEX).to_numpy()  # (N, 3): shard, start, length
+        index = pd.read_parquet(self.path / self.header["index"]["file"])
+        self._index = index.to_numpy()  # (N, 3): shard, start, length
         self._maps = {}
 
     def __getstate__(self):  # open files cannot go to a worker process; it opens its own

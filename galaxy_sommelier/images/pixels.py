@@ -250,7 +250,9 @@ class ImageReport:
         max_bad: float = 0.05,  # largest accepted share of bad images, 0 to 1
     ) -> "ImageReport":  # itself, so that calls can be chained
         """Raise `BadInput` when too many images are bad, or when none is good."""
-        if self.share > max_bad or (self.bad and not self.ok):
+        if self.bad and not self.ok:
+            raise BadInput(f"{self}; no image can be used, check the files and their paths")
+        if self.share > max_bad:
             advice = "fix the files or allow a larger share (max_bad, --max-bad)"
             raise BadInput(f"{self}; more than {max_bad:.1%} bad: {advice}")
         return self
