@@ -16,7 +16,7 @@ from PIL import Image
 from galaxy_sommelier.catalog.gz2 import KAGGLE_COLUMNS
 from galaxy_sommelier.catalog.schema import GZ2, Schema, kaggle_form
 from galaxy_sommelier.cli.main import main
-from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.core.files import UMASK, alone, read_json
 from galaxy_sommelier.data.store import Store, write_store
 from galaxy_sommelier.images.simulation import simulate
 
@@ -142,6 +142,69 @@ def test_every_help_has_an_example():
         assert code == 0 and f"sommelier {verb}" in output.split("Options:")[0].split("\n", 1)[1], (
             f"{verb}: no example"
         )
+
+
+# what is written, and what is not
+
+
+def test_two_prepares_do_not_share_a_folder(kaggle, tmp_path):
+    (tmp_path / ".unfinished-store").mkdir()
+    with alone(tmp_path / ".unfinished-store"):
+        refused("another process is at work", "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store")
+    assert [p.name for p in tmp_path.iterdir()] == [".unfinished-store"]
+    assert sommelier("prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store")[0] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+def test_colleagues_can_read_a_run(run):
+    for path in (run, *run.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~UMASK, path
+
+
+def test_no_verb_replaces_a_file(kaggle, store, run, tmp_path):
+    """Each verb that writes a file, with a name that exists, that names a folder, and that fits no format."""
+    images, predictions = kaggle / "images_training_rev1", run / "predictions.parquet"
+    verbs = {
+        ("predict", images, "--model", run, "--no-tta"): ".csv",
+        ("evaluate", predictions, store): ".json",
+        ("export", predictions): ".fits",
+        ("leaks", store, store): ".csv",
+        ("show", predictions, store): ".png",
+    }
+    for words, ending in verbs.items():
+        out, folder = tmp_path / f"mine{ending}", tmp_path / f"folder{ending}"
+        out.write_text("mine")
+        folder.mkdir()
+        refused("exists already", *words, "--out", out)
+        refused("is a folder", *words, "--out", folder)
+        assert sommelier(*words, "--out", tmp_path / "new.odt")[0] == 2
+        assert out.read_text() == "mine" and not list(folder.iterdir())
+        code, output = sommelier(*words, "--out", out, "--overwrite")
+        assert code == 0 and out.read_bytes() != b"mine", output
+        out.unlink()
+        folder.rmdir()
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_folder_has_the_name_of_a_file(kaggle, store, tmp_path):
+    for words in (
+        ("prepare", "kaggle", "--root", kaggle),
+        ("mix", store),
+        ("train", store, *SMALL),
+        ("run", "demo"),
+        ("demo",),
+        ("cutouts", store, "--survey", "legacy"),
+    ):
+        refused("is the name of a file", *words, "--out", tmp_path / "x.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(kaggle, store, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert sommelier("prepare", "kaggle", f"--root={kaggle}", "--out=~/store")[0] == 0
+    assert sommelier("evaluate", run / "predictions.parquet", "~/store", "--out=~/metrics.json")[0] == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.json", "store"]
 
 
 # bad input: tables
