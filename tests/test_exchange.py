@@ -19,12 +19,11 @@ def store(tmp_path_factory):
     return Store(simulated_store(tmp_path_factory.mktemp("exchange") / "sky", n=50, size=64))
 
 
-def test_hugging_face_opens_the_shards(store, tmp_path):
+def test_hugging_face_opens_the_folder(store, tmp_path):
     import datasets
 
-    galaxies = datasets.load_dataset(
-        "parquet", data_files=str(store.path / "shard-*.parquet"), split="train", cache_dir=str(tmp_path)
-    )
+    galaxies = datasets.load_dataset(str(store.path), split="train", cache_dir=str(tmp_path))
+    assert len(pd.read_parquet(store.path / "images.index")) == len(store)
     galaxies = galaxies.cast_column("jpeg", datasets.Image())
     assert galaxies["id_str"][:] == store.ids and np.array_equal(
         np.asarray(galaxies[7]["jpeg"]), store.image(7)

@@ -297,7 +297,7 @@ def test_files_of_an_earlier_attempt_are_checked(tmp_path, sky):
     store = Store(tmp_path / "store").verify()
     assert report.ok == len(store) == 20 and store.ids == table.id_str[20:40].tolist() and not left.exists()
     assert sorted(os.listdir(store.path)) == [
-        "index.parquet",
+        "images.index",
         "shard-00000.parquet",
         "shard-00001.parquet",
         "store.json",
