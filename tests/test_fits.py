@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from galaxy_sommelier.core.files import BadInput
-from galaxy_sommelier.images.fits import FitsImage, is_fits, join, read_fits
+from galaxy_sommelier.images.fits import FitsImage, LeftOut, is_fits, join, read_fits
 from galaxy_sommelier.images.pixels import BadImage
 from galaxy_sommelier.images.stretch import RECIPES, decode_any, default_recipe, read_any, resample, to_rgb
 
@@ -112,8 +112,7 @@ BROKEN = {
         None,
         *(np.asarray(plane[:n], order="C") for plane, n in zip(scene((1, 1, 1)), (64, 64, 48), strict=True)),
     ],
-    "cube with one band": lambda: [scene((1, 1, 1))[:1]],
-    "4 axes": lambda: [scene((1, 1, 1))[None]],
+    "4 axes": lambda: [np.stack([scene((1, 1, 1))] * 2)],
     "at most 16": lambda: [np.random.default_rng(0).normal(size=(17, 16, 16))],
     "a side must have 16": lambda: [scene((1, 1, 1))[:, :8]],
 }
@@ -236,10 +235,11 @@ def test_flags_weights_and_saturation(tmp_path):
     flags[10, 10], seen[20, 20] = 4096, 0
     legacy = np.zeros((SIDE, SIDE), np.int32)
     legacy[40, 40], legacy[41, 41] = 64, 4096  # bad in all r exposures; part of a large galaxy
+    flags[30:40], where = 16 | 64, {"TELESCOP": "HST", "INSTRUME": "ACS"}  # hot and warm pixels are corrected
     remarks = {"DQ": flags, "WHT": seen, "MASKBITS": legacy, "ERR": seen}
     extra = [fits.ImageHDU(values, name=name) for name, values in remarks.items()]
     image = read_fits(
-        write(tmp_path / "flags.fits", bands, *extra, BANDS="grz", BUNIT="nanomaggy", SATURATE=0.99)
+        write(tmp_path / "flags.fits", bands, *extra, BANDS="grz", BUNIT="nanomaggy", SATURATE=0.99, **where)
     )
     core = int((bands >= 0.99).sum())
     assert image.bad == {"not a number": 4 * SIDE, "empty": 0, "saturated": core, "flagged": 7} and core > 0
@@ -250,6 +250,120 @@ def test_flags_weights_and_saturation(tmp_path):
         and not image.mask[:, 41, 41].any()
     )
     assert image.missing == pytest.approx([(4 * SIDE + 2) / SIDE**2, 3 / SIDE**2, 2 / SIDE**2])
+
+
+MASKS = {
+    "LSST": ({"EXTTYPE": "MASK", "MP_BAD": 0, "MP_SAT": 1, "MP_DETECTED": 5}, {}, 1, 2, 32),
+    "HST": ({"EXTNAME": "DQ"}, {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "IR"}, 4, 256, 512),
+    "JWST": ({"EXTNAME": "DQ"}, {"TELESCOP": "JWST"}, 1, 2, 4),
+    "BPM": ({"EXTNAME": "BPM"}, {}, 7, 0, 0),
+}
+
+
+@pytest.mark.parametrize("survey", MASKS)
+def test_only_the_bits_of_a_mask_that_mean_not_measured_count(tmp_path, survey):
+    own, file, bad, full, harmless = MASKS[survey]
+    mask = np.full((SIDE, SIDE), harmless, np.int32)
+    mask[3, :5], mask[4, :6] = bad, full
+    light = fits.ImageHDU(scene((1, 1, 1))[1], fits.Header([("EXTTYPE", "IMAGE")]))
+    variance = fits.ImageHDU(light.data**2, fits.Header([("EXTTYPE", "VARIANCE")]))
+    path = write(tmp_path / "mask.fits", None, light, fits.ImageHDU(mask, fits.Header(own)), variance, **file)
+    image = read_fits(path)
+    assert image.bands.shape == (1, SIDE, SIDE) and "part 3 (noise map)" in str(image)
+    assert image.bad == {"not a number": 0, "empty": 0, "saturated": 6 if full else 0, "flagged": 5}
+    assert np.isnan(image.bands).sum() == 5 and default_recipe(image) == "grey"
+
+
+def test_a_mask_of_an_unknown_survey_is_named_and_not_applied(tmp_path):
+    mask = fits.ImageHDU(np.full((SIDE, SIDE), 4, np.int16), name="DQ")
+    with pytest.warns(LeftOut, match="mask DQ"):
+        image = read_fits(write(tmp_path / "mask.fits", scene((1, 1, 1))[1], mask, TELESCOP="ESO-NTT"))
+    assert not image.mask.any() and "mask DQ (the meaning of its bits is not known)" in str(image)
+
+
+SEGMENTS = (BLOB > 0.2).astype(np.int32) + 2 * (X > 60)
+MAPS = {
+    "galaxy.fits": ("a noise map", [BLOB], {"BUNIT": "1/nanomaggy^2"}),
+    "j8hm01_drz.wht.fits": ("a weight", [BLOB + 900], {}),
+    "ngc1300_seg.fits.gz": ("a map of sources", [SEGMENTS], {}),
+    "labels.fits": ("holds a map", [SEGMENTS], {}),
+    "floats.fits": ("holds a map", [SEGMENTS.astype(np.float32)], {}),
+    "invvar.fits": ("a weight", [BLOB], {"IMTYPE": "invvar"}),
+    "two.fits": ("a noise map and a mask", [None, fits.ImageHDU(BLOB, name="ERR"),
+                                            fits.ImageHDU(SEGMENTS, name="MASK")], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_are_no_galaxies(tmp_path, name):
+    what, planes, cards = MAPS[name]
+    with pytest.raises(BadImage, match=what):
+        read_fits(write(tmp_path / name, *planes, **cards))
+
+
+def test_a_galaxy_among_maps_is_found_whatever_the_file_is_called(tmp_path):
+    light = scene((1, 1, 1))[0]
+    for name in ("galaxy.fits", "galaxy_seg.fits"):
+        path = write(tmp_path / name, light, SEGMENTS, (SEGMENTS > 1).astype(np.int16))
+        image = read_fits(path)
+        assert np.array_equal(image.bands, light[None]) and "part 1 (map of whole numbers)" in str(image)
+    assert read_any(path).shape == (SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("level", [0, 2000])
+def test_a_solid_area_of_zeros_is_empty_and_single_zeros_are_sky(tmp_path, level):
+    light = (100 * scene((1, 1, 1))[1] + level).astype(np.float32)
+    expected = to_rgb(read_fits(write(tmp_path / "whole.fits", light)))
+    light[np.random.default_rng(3).random(light.shape) < 0.01] = 0
+    assert read_fits(write(tmp_path / "single.fits", light)).bad["empty"] == 0
+    light[:, :9] = 0
+    drawn = read_any(write(tmp_path / "strip.fits", light)).astype(int)
+    assert np.abs(drawn - expected)[:, 9:].mean() < 6 and drawn.max() == 255 and not drawn[:, :9].any()
+    light[:, :25] = 0
+    with pytest.raises(BadImage, match="lacks 39% of band 1"):
+        read_any(write(tmp_path / "half.fits", light))
+
+
+@pytest.mark.parametrize("value", [-9999, -99, 1e30, -1e30, -3.4e38])
+def test_values_that_mark_missing_data_are_no_light(tmp_path, value):
+    light = scene((1, 1, 1))[1]
+    light[40:] = value
+    with pytest.raises(BadImage, match="lacks 38% of band 1"):
+        read_any(write(tmp_path / "sentinel.fits", light))
+    light[:] = value
+    with pytest.raises(BadImage, match="everywhere|no good pixel"):
+        read_any(write(tmp_path / "all.fits", light))
+
+
+def test_axes_of_length_one_and_a_band_without_data(tmp_path):
+    light = scene((0.3, 0.6, 0.9))
+    for shape in ((1, SIDE, SIDE), (1, 1, SIDE, SIDE)):
+        image = read_fits(write(tmp_path / "axes.fits", light[1].reshape(shape)))
+        assert np.array_equal(image.bands, light[1:2])
+    assert np.array_equal(read_fits(write(tmp_path / "axes.fits", light[None])).bands, light)
+    for dead in (0, np.nan):
+        griz = np.concatenate([light[:2], np.full_like(light[:1], dead), light[2:]])
+        path = write(tmp_path / "griz.fits", griz, BANDS="griz", BUNIT="nanomaggy")
+        image = read_fits(path)
+        assert image.names == ("g", "r", "z") and "band i" in str(image)
+        assert np.array_equal(read_any(path), to_rgb(image_of(light, "grz")))
+    griz[2], griz[2, :30] = light[1], np.nan
+    partial = write(tmp_path / "partial.fits", griz, BANDS="griz", SURVEY="LegacySurvey")
+    assert np.array_equal(read_any(partial), to_rgb(image_of(light, "grz")))  # i is not used
+
+
+@pytest.mark.parametrize("key, text, what", [
+    ("MAGZERO", "25.0", ""), ("SATURATE", "60000", ""), ("SATURATE", "high", "SATURATE is 'high'"),
+    ("MAGZERO", "1e9", "MAGZERO is '1e9'"), ("BSCALE", "2", "BSCALE is the text .2.,"),
+])  # fmt: skip
+def test_numbers_in_quotes(tmp_path, key, text, what):
+    path = write(tmp_path / "quotes.fits", scene((1, 1, 1))[1], **{key: text})
+    if not what:
+        assert read_any(path).shape == (SIDE, SIDE, 3)
+        return
+    with pytest.raises(BadImage, match=what) as caught:
+        read_fits(path)
+    assert "fetch it again" not in str(caught.value)
 
 
 def test_an_sdss_frame_with_its_tables(tmp_path):
