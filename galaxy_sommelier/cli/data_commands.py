@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['SERVERS', 'download_command', 'cutouts_command', 'weighted', 'selected', 'write_class_folders', 'source_names',
-           'kind_names', 'PrepareCommand', 'prepare_command', 'with_jpegs', 'leaks_command', 'mix_command',
-           'export_command']
+           'PrepareCommand', 'prepare_command', 'with_jpegs', 'leaks_command', 'mix_command', 'export_command']
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #ff8c7909
 import warnings
@@ -14,7 +13,15 @@ from pathlib import Path
 
 import click
 
-from .options import SHARE, LazyChoice, echo_images, file_option, folder_option, main
+from galaxy_sommelier.cli.options import (
+    SHARE,
+    LazyChoice,
+    echo_images,
+    file_option,
+    folder_option,
+    kind_names,
+    main,
+)
 from ..core.files import BadInput
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #21012d79
@@ -142,13 +149,6 @@ def source_names() -> tuple[str, ...]:
     from galaxy_sommelier.catalog.sources import SOURCES
 
     return tuple(SOURCES)
-
-
-def kind_names() -> tuple[str, ...]:
-    """Kinds of vote fractions."""
-    from galaxy_sommelier.catalog.kinds import KINDS
-
-    return tuple(KINDS)
 
 
 class PrepareCommand(click.Command):

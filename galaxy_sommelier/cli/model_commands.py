@@ -14,9 +14,18 @@ from pathlib import Path
 
 import click
 
-from .options import SHARE, echo_images, file_option, folder_option, main, values_options
+from galaxy_sommelier.cli.options import (
+    SHARE,
+    LazyChoice,
+    echo_images,
+    file_option,
+    folder_option,
+    kind_names,
+    main,
+    values_options,
+)
 from ..core.config import value_of
-from ..core.files import BadInput, atomic_path, write_json
+from ..core.files import BadInput, atomic_path, how_many, write_json
 from ..core.provenance import new_run_folder
 
 # %% ../../nbs/10_cli/04_model_commands.ipynb #f4cf0254
@@ -98,6 +107,11 @@ def echo_headline(metrics: dict) -> None:
         return
     if "n" in metrics:
         click.echo(f"{'galaxies':26s}{metrics['n']:,}")
+    if metrics.get("learned"):
+        click.echo(f"{'left out':26s}{metrics['learned']:,}, on which the model was trained")
+    if across := (kinds := metrics.get("kinds") or {}).get("across"):
+        click.echo(f"across kinds: predicted {kinds['predictions']}, votes {kinds['votes']}: other quantities for")
+        click.echo(f"  {', '.join(across)}, so that their difference is not the model's error alone")
     for name in (name for name in PRINTED if metrics.get(name) is not None):
         low, high, skill = (metrics.get(f"{name}_{end}") for end in ("lower", "upper", "skill"))
         line = f"{name:26s}{metrics[name]:.4f}" + ("" if low is None else f"  [{low:.4f}, {high:.4f}]")
@@ -136,7 +150,13 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
     "--batch-size", type=click.IntRange(min=1), help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]"
 )
 @click.option(
-    "--max-bad", type=SHARE, default=0.05, help="largest accepted share of missing or broken images"
+    "--max-bad", type=SHARE, default=1.0, help="fail above this share of missing or broken images; 1: never"
+)
+@click.option("--kind", type=LazyChoice(kind_names), help="of fractions  [default: the model's first]")
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    help="size of the galaxies in the images, see below  [default: 1, or that of a store]",
 )
 @click.option("--overwrite", is_flag=True, help="replace an existing file")
 def predict_command(source, out, model, part, split, overwrite, **options):
@@ -150,7 +170,13 @@ def predict_command(source, out, model, part, split, overwrite, **options):
     (_lower, _upper); one that `sommelier train` made adds ood_score: 0 for a
     galaxy like those it was trained on, 1 for one like their most unusual
     5 %. A model trained on a mixture answers the questions of the campaign
-    that INPUT belongs to. Broken images are named and left out.
+    that INPUT belongs to. Broken images are named and left out. In a folder,
+    also in those below, a galaxy is named by its file without the ending.
+
+    A model that learned from several kinds of vote fractions predicts counts,
+    what volunteers would answer to this very image; --kind chooses another.
+    At --scale 1 the frame is 8.48 Petrosian radii (petroR90_r) wide, as in
+    Galaxy Zoo 2; at --scale 2 galaxies look twice as large.
 
     A folder of shards is for millions of galaxies: any number of processes
     write it, each its own --part; one that was killed is started again and
@@ -162,6 +188,7 @@ def predict_command(source, out, model, part, split, overwrite, **options):
         --out predictions --part $SLURM_ARRAY_TASK_ID/64
     """
     from galaxy_sommelier.cli.front_door import predict, predict_part
+    from galaxy_sommelier.core.folders import PassedOver
     from galaxy_sommelier.evaluation.ood import OutOfDistribution
 
     if part and out.suffix:
@@ -176,9 +203,12 @@ def predict_command(source, out, model, part, split, overwrite, **options):
     echo_images(out, images)
     if missing := images.get("missing"):
         click.echo(f"  {len(missing)} shards are still to be made by other parts")
-    for each in caught:  # those on images left out are echoed above
-        if issubclass(each.category, OutOfDistribution):
-            click.echo(f"warning: {each.message}", err=True)
+    notes = {str(each.message): each.category for each in caught}  # those on images are echoed above
+    if bad := len(images["bad"]):
+        notes[f"{how_many(bad, 'image')} of {bad + images['ok']:,} left out"] = PassedOver
+    for note, category in notes.items():
+        if issubclass(category, (OutOfDistribution, PassedOver)):
+            click.echo(f"warning: {note}", err=True)
     if not missing:
         click.echo(f"next: sommelier show {out} {source} --out sheet.png")
 
@@ -231,7 +261,7 @@ def calibrate_command(model, store, split):
     from galaxy_sommelier.data.store import Store
     from galaxy_sommelier.evaluation.calibration import calibrate, calibration_of, write_calibration
     from galaxy_sommelier.models.campaign_model import fitted_to
-    from galaxy_sommelier.models.model import load_model
+    from galaxy_sommelier.models.model import learned_by, load_model
     from galaxy_sommelier.models.predict import predict
 
     network = fitted_to(load_model(model), store)
@@ -245,6 +275,11 @@ def calibrate_command(model, store, split):
             f"{store}: holds no numbers of votes; calibrate on a store that has them (Hart et al. 2016)"
         )
     which = data.indices(split)
+    if learned := learned_by(network):
+        which = which[~learned.seen(data.ids[i] for i in which)]
+        if not len(which):
+            raise BadInput(f"{model}: was trained on all galaxies of the split {split!r} of {store}; take others")
+        click.echo(f"{len(which)} of {len(data.indices(split))} galaxies, without those that the model was trained on")
     fractions = predict(data, network, indices=which)[data.schema.columns].to_numpy(float)
     found = calibrate(fractions, data.votes[which], data.schema)
     where = calibration_of(model, network.schema)
@@ -280,8 +315,8 @@ def check_schema(predictions: Path, store: Path) -> None:
 def evaluate_command(predictions, store, split, out):
     """Score PREDICTIONS against the votes in STORE.
 
-    PREDICTIONS is a Parquet file or a folder of shards (not .csv). Prints the error over
-    the cumulative fractions of all answers (0 to 1), the mean correlation
+    PREDICTIONS is a file or folder of `sommelier predict`. Prints the error
+    over the cumulative fractions of all answers (0 to 1), the mean correlation
     over them, and the accuracy of smooth against featured, each with its
     95 % interval, the score of a constant predictor and, where votes are
     counted, the noise floor and the skill between the two.

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AGAIN', 'GOES_ON', 'HELP', 'SHARE', 'ENDINGS', 'WIDTH', 'one_line', 'plain_warning', 'at_home', 'Verbs',
-           'main', 'values_options', 'file_option', 'folder_option', 'LazyChoice', 'echo_images', 'echo_table',
-           'is_number', 'echo_metrics']
+           'main', 'values_options', 'file_option', 'folder_option', 'LazyChoice', 'kind_names', 'echo_images',
+           'echo_table', 'is_number', 'echo_metrics']
 
 # %% ../../nbs/10_cli/01_options.ipynb #d3c3abdb
 import os
@@ -136,6 +136,13 @@ class LazyChoice(click.Choice):
     @property
     def choices(self):
         return tuple(self.names())
+
+
+def kind_names() -> tuple[str, ...]:
+    """Kinds of vote fractions."""
+    from galaxy_sommelier.catalog.kinds import KINDS
+
+    return tuple(KINDS)
 
 # %% ../../nbs/10_cli/01_options.ipynb #efc754ba
 def echo_images(out: Path, report: dict) -> None:  # report: `ok`, a count, and `bad`, id -> reason

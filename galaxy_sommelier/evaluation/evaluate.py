@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.classes import CLASSES, label
+from ..catalog.kinds import across, name_of
 from ..catalog.schema import GZ2, Schema
+from ..catalog.table import with_ids
 from ..core.files import BadInput, few_of, how_many, sha256_of
+from ..data.learned import read_learned
 from ..data.mixture import MixedStore, of_campaign
 from ..data.store import Store
 from galaxy_sommelier.evaluation.metrics import (
@@ -201,6 +204,20 @@ def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame, schema: Schema
     return classes_report(*zip(*pairs, strict=True), classes=(*CLASSES, "none")) if pairs else None
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #0fae323b
+def _learned(guess: pd.DataFrame) -> set[str]:
+    """Return the predicted galaxies that the model was trained on, as far as its folder is known."""
+    folder = guess.attrs.get("model_folder")
+    if not folder or (learned := read_learned(folder)) is None:
+        return set()
+    return set(guess.id_str[learned.seen(guess.id_str)])
+
+
+def _kinds(guess: pd.DataFrame, store: Store) -> dict:
+    """Return the kinds of the fractions on both sides, and the questions in which they are other quantities."""
+    ours, theirs = guess.attrs.get("kinds") or {}, store.kinds[0]
+    return {"predictions": name_of(ours), "votes": name_of(theirs), "across": across(ours, theirs)}
+
+
 def _select(guess: pd.DataFrame, store: Store, split: str | None) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the predictions to score, and the numbers of the galaxies in the store that they must match."""
     place = pd.Series(np.arange(len(store)), index=store.ids)
@@ -223,11 +240,18 @@ def _coverage(
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #4e9c9ecc
 def _matched(
-    guess: pd.DataFrame, store: Store, split: str | None
+    guess: pd.DataFrame, store: Store, split: str | None, learned: Sequence[str]
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # predictions that are scored; `align` of them
     """Match predictions with the votes of a store, and refuse them if nothing can be scored."""
     given = guess.get("id_str", pd.Series(dtype=str)).tolist()
     guess, wanted = _select(guess, store, split)
+    if learned:
+        guess, wanted = guess[~guess.id_str.isin(learned)], wanted[[store.ids[i] not in learned for i in wanted]]
+        if guess.empty:
+            raise BadInput(
+                f"predictions: the model was trained on all of their {how_many(len(learned), 'galaxy')}; "
+                "score it on others"
+            )
     known = [store.ids[i] for i in wanted] if split else store.ids
     if guess.empty or not len(wanted):
         where = f"split {split} of {store.path}" if split else store.path
@@ -245,16 +269,18 @@ def _matched(
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #9cf06ae8
 def evaluate_file(
-    predictions: str | Path | pd.DataFrame,  # Parquet or folder of shards from `predict`, or a table
+    predictions: str | Path | pd.DataFrame,  # a file or folder of shards from `predict`, or a table
     store: str | Path | Store,  # with the votes
     split: str | None = None,  # "train", "val" or "test"; None: every predicted galaxy
     resamples: int = 1000,
     seed: int = 42,
-) -> dict:  # `scores`, and split, coverage, classes
-    """Score predictions against the votes in a store."""
-    guess = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(predictions)
+) -> dict:  # `scores`, and split, coverage, classes, learned, kinds
+    """Score predictions against the votes in a store, without galaxies that the model was trained on."""
+    in_memory = isinstance(predictions, pd.DataFrame)
+    guess = with_ids(predictions, "predictions") if in_memory else read_predictions(predictions)
     store = store if isinstance(store, Store) else Store(store)
-    guess, pred, true = _matched(guess, store, split)
+    learned = _learned(guess) if split != "train" else []
+    guess, pred, true = _matched(guess, store, split, learned)
     rows = store.indices(guess["id_str"].tolist())
     splits = np.full(len(store), "none", dtype=object) if store.split is None else store.split
     train = np.setdiff1d(np.flatnonzero(splits == "train"), rows)
@@ -262,6 +288,7 @@ def evaluate_file(
     votes = None if store.votes is None else store.votes[rows]
     found = scores(pred, true, store.schema, constant, votes, guess["id_str"].tolist(), resamples, seed)
     classes = _plain(_class_scores(guess, store.table.iloc[rows], store.schema))
+    found |= {"learned": len(learned), "kinds": _kinds(guess, store)}
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #6476896f

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HIDDEN', 'HEADS', 'CHOICES', 'DROP_PATH', 'GalaxyConfig', 'make_head', 'tree_softmax', 'kind_columns', 'GalaxyOutput',
-           'GalaxyModel', 'check_choices', 'build_model', 'model_folder', 'load_model', 'predecessor_model',
-           'parameter_groups']
+           'GalaxyModel', 'check_choices', 'build_model', 'model_folder', 'load_model', 'learned_by',
+           'predecessor_model', 'parameter_groups']
 
 # %% ../../nbs/05_models/02_model.ipynb #b7fc8da4
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from ..catalog.kinds import Kinds, name_of, quantity
 from ..catalog.schema import GZ2, Schema
 from ..core.files import BadInput, read_json
 from ..download.hub import check_folder, hub_folder
+from ..data.learned import Learned, read_learned
 from galaxy_sommelier.models.backbone import (
     IMAGENET,
     backbone_facts,
@@ -240,6 +241,13 @@ def load_model(
         what = "not a Galaxy Sommelier model (config.json has no question tree)"
         raise BadInput(f"{folder}: {what}; train one, with this folder as its backbone")
     return read_weights(GalaxyModel, folder).eval()
+
+
+def learned_by(
+    model: GalaxyModel,
+) -> Learned | None:  # None: unknown, e.g. of a model that was just built
+    """Return which galaxies a model has learned from."""
+    return read_learned(model.name_or_path) if model.name_or_path else None
 
 # %% ../../nbs/05_models/02_model.ipynb #adb4882c
 AutoConfig.register(GalaxyConfig.model_type, GalaxyConfig, exist_ok=True)

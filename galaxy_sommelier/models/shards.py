@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['own_part', 'shard_facts', 'finished_shards', 'model_key', 'predict_shards', 'write_summary', 'read_predictions',
-           'predictions_facts']
+           'with_facts', 'predictions_facts']
 
 # %% ../../nbs/05_models/06_shards.ipynb #489168ea
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
+from ..catalog.table import read_frame
 from ..core.files import BadInput, read_json, remove, sha256_of, write_json
 from ..data.inputs import open_input
 from ..data.store import SHARD, Store
@@ -27,8 +29,10 @@ from galaxy_sommelier.models.predict import (
     SUMMARY,
     Additions,
     check_out,
+    kind_number,
     named_model,
     predict_rows,
+    scale_of,
     together,
     write_predictions,
 )
@@ -91,9 +95,11 @@ def predict_shards(
     tta: bool = True,  # average over eight views
     batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
     precision: str = "bf16",  # "bf16" or "fp32"
-    max_bad: float = 0.05,  # accepted share of unreadable images
+    max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the features of each galaxy
     additions: Additions | None = None,  # from `evaluation.ood.additions`
+    kind: str | None = None,  # of the fractions; None: the first that the model predicts
+    scale: float | None = None,  # size of the galaxies in the images; None: that of a store, else 1
 ) -> dict:  # "ok", "bad": the images of this part; "missing": shards that other parts have still to make
     """Make this process's part of the predictions."""
     (number, of), out = own_part(part), Path(out)
@@ -102,6 +108,7 @@ def predict_shards(
         raise BadInput(f"{out}: shards need a folder; give a name without the ending {out.suffix}")
     model, galaxies = named_model(model), open_input(source, split)
     options = {"tta": tta, "precision": precision, "embeddings": embeddings}
+    options |= {"kind": kind_number(model, kind), "scale": scale or scale_of(galaxies, None, split)}
     made_of = {
         "model": model_key(model),
         "input": galaxies.identity[:16],
@@ -137,6 +144,12 @@ def write_summary(
     try:
         whole.check(max_bad)
     except BadInput as error:
+        if not whole.ok:  # nothing is lost with these shards
+            for i in mine:
+                remove(out / SHARD.format(i))
+            with suppress(OSError):  # not empty
+                out.rmdir()
+            raise
         advice = "then remove the shards that name these files, or predict into a new folder"
         raise BadInput(f"{error}; {advice}") from None
     if not missing:
@@ -148,19 +161,28 @@ def write_summary(
 
 # %% ../../nbs/05_models/06_shards.ipynb #de7ba61d
 def read_predictions(
-    path: str | Path,  # a Parquet file or a folder of shards
+    path: str | Path,  # a file in any format of `core.tables`, or a folder of shards
 ) -> pd.DataFrame:
     """Read predictions from disk."""
     path, again = Path(path), "run the same `sommelier predict` again"
     if path.is_dir() and not (path / SUMMARY).exists():
         raise BadInput(f"{path}: no finished predictions (it has no {SUMMARY}); {again} to finish them")
+    if not path.is_dir():
+        return with_facts(read_frame(path), path)
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        reason = f"no Parquet file that can be read ({type(error).__name__})"
-        raise BadInput(f"{path}: {reason}; write one with `sommelier predict`") from error
-    if path.is_dir() and len(table) != (whole := read_json(path / SUMMARY)["galaxies"]):
+        what = f"has a shard that cannot be read ({type(error).__name__})"
+        raise BadInput(f"{path}: {what}; {again}") from error
+    if len(table) != (whole := read_json(path / SUMMARY)["galaxies"]):
         raise BadInput(f"{path}: holds {len(table):,} of {whole:,} galaxies; {again}")
+    return with_facts(table, path)
+
+
+def with_facts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Give predictions what their file says about them: `attrs["kinds"]` and `attrs["model_folder"]`."""
+    facts = predictions_facts(path)
+    table.attrs |= {"kinds": json.loads(facts.get("kinds", "{}")), "model_folder": facts.get("model_folder", "")}
     return table
 
 
