@@ -174,6 +174,23 @@ def test_ctrl_c_tells_how_to_go_on(nap, tmp_path):
     assert status(run) == "unfinished"
 
 
+def test_ctrl_c_while_the_first_modules_are_imported():
+    code = """
+import builtins
+from galaxy_sommelier.cli.start import start
+imported = builtins.__import__
+def slow(name, *more, **options):
+    if name.endswith("cli.main"):
+        raise KeyboardInterrupt
+    return imported(name, *more, **options)
+builtins.__import__ = slow
+start()"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.strip().splitlines() == [
+        "sommelier: interrupted before anything began; start it again"
+    ]
+
+
 def test_a_killed_run_is_unfinished_and_can_be_run_again(nap, tmp_path):
     run = tmp_path / "one"
     command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
