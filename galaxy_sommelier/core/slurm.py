@@ -106,10 +106,13 @@ def directives(
         "time": p.time,
         "image": p.image,
         "array": f"0-{parts - 1}" if parts else "",
-        "output": folder / ("slurm-%a.log" if parts else "slurm.log"),
+        "output": f"{folder}".replace("%", "%%") + ("/slurm-%a.log" if parts else "/slurm.log"),
         "open-mode": "append",
         "signal": f"B:USR1@{p.warning}",
     }
+    for key, value in asked.items():
+        if CONTROL.search(str(value)):
+            raise BadInput(f"Slurm: {value!r} (--{key}) holds a line break or another control character")
     lines = [f"#SBATCH --{key}={shlex.quote(str(value))}" for key, value in asked.items() if value]
     return [*lines, "#SBATCH --requeue" if p.requeue else "#SBATCH --no-requeue"]
 
@@ -186,8 +189,8 @@ def submit(
 ) -> str:  # the number of the job
     """Write a batch script and submit it."""
     script = folder / "job.sh"
-    script.write_text(batch_script(command, profile, folder, parts))
     try:
+        script.write_text(batch_script(command, profile, folder, parts))
         job = slurm("sbatch", "--parsable", str(script)).strip().split(";")[0]
     except NoAnswer:
         raise BadInput(
