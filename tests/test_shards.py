@@ -238,10 +238,12 @@ def test_bad_images_of_a_folder_are_named(place, predict, tmp_path):
     assert (
         code == 0
         and f"{len(good) - 1} galaxies, 3 images left out" in output
-        and "page.jpg: is not an image" in output
+        and f"warning: 3 images of {len(good) + 2} left out" in output
+        and "page: is not an image" in output
     )
-    assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {good[3], "page.jpg", "empty.png"}
-    assert read_predictions(tmp_path / "out").id_str.tolist() == [name for name in good if name != good[3]]
+    assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {Path(good[3]).stem, "page", "empty"}
+    stems = [Path(name).stem for name in good if name != good[3]]
+    assert read_predictions(tmp_path / "out").id_str.tolist() == stems
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -256,7 +258,7 @@ def test_a_table_of_paths(place, predict, tmp_path, monkeypatch, ending):
     bad = read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]
     assert bad == {
         table.id_str[5]: "has no file",
-        table.id_str[50]: "cannot be read (No such file or directory)",
+        table.id_str[50]: f"there is no file {tmp_path}/gone.jpg",
     }
 
 

@@ -74,7 +74,8 @@ def read_images(root: str | Path, schema: Schema = GZ2) -> pd.DataFrame:
     if not (paths := images_by_id(root)):
         raise BadInput(f"{root}: holds no image ({', '.join(IMAGE_ENDINGS)}); give the folder they are in")
     empty = {"survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan}
-    first = pd.DataFrame({"id_str": list(paths), **empty, "path": list(map(str, paths.values()))})
+    files = pd.Series([str(path) for path in paths.values()], dtype=object)  # names may be no UTF-8
+    first = pd.DataFrame({"id_str": list(paths), **empty, "path": files})
     return pd.concat([first, pd.DataFrame(np.nan, first.index, schema.columns, "float32")], axis=1)
 
 # %% ../../nbs/01_catalog/09_sources.ipynb #f4570c5c

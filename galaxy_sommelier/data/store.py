@@ -29,6 +29,7 @@ from galaxy_sommelier.core.files import (
     atomic_path,
     how_many,
     read_json,
+    remove,
     sha256_file,
     sha256_of,
     write_json,
@@ -96,18 +97,19 @@ def _collect(rows, images, pool):
 # %% ../../nbs/04_data/02_store.ipynb #1b473397
 def _inputs(rows):
     """Return a fingerprint of some rows and their image files."""
-    content = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+    known = rows.drop(columns="path", errors="ignore")  # paths may be no UTF-8
+    content = pd.util.hash_pandas_object(known, index=False).to_numpy()
     files = map(_file_state, rows.path) if "path" in rows else ()
     return sha256_of(content.tobytes(), ",".join(rows.columns), *files)
 
 
 def _file_state(path):
-    """Return size and time of a file as text."""
+    """Return path, size and time of a file as text."""
     try:
         state = os.stat(path)
-        return f"{state.st_size} {state.st_mtime_ns}"
-    except (OSError, TypeError):  # no such file, or NaN for a path
-        return "missing"
+        return f"{path!a} {state.st_size} {state.st_mtime_ns}"
+    except (OSError, TypeError, ValueError):  # no such file, NaN for a path, or a NUL in it
+        return f"{path!a} missing"
 
 
 def _record(path, **more):
@@ -203,6 +205,8 @@ def write_store(
         lock.enter_context(alone(folder))
         report = ImageReport()
         places, shards = _write_shards(folder, table, images, shard_size, report)
+        if report.bad and not report.ok:  # nothing to continue with
+            remove(folder)
         report.check(max_bad)
         os.replace(folder, partial)
         _keep_only(partial, shards)

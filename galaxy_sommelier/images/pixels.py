@@ -185,13 +185,16 @@ def read_bytes(
     """Read an image file, or raise `BadImage` if there is none."""
     path = Path(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise BadImage(str(path), "is a pipe or a device, not a file")
         if path.stat().st_size > MAX_BYTES:
             raise BadImage(str(path), f"is a file of over {MAX_BYTES:,} bytes; cut out the galaxy")
+        if not (path.is_file() or path.is_dir()):
+            raise BadImage(str(path), "is a pipe or a device, not a file")
         return path.read_bytes()
-    except OSError as error:
-        raise BadImage(str(path), f"cannot be read ({error.strerror})") from None
+    except BadImage:
+        raise
+    except (OSError, ValueError) as error:  # no such file, or a NUL in its name
+        reason = getattr(error, "strerror", None) or error
+        raise BadImage(str(path), f"cannot be read ({reason})") from None
 
 
 def read_image(
