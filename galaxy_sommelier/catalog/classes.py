@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from .schema import GZ2, Schema
 from .table import need
 from ..core.files import BadInput, atomic_path
+from ..core.frames import write_csv
 
 # %% ../../nbs/01_catalog/07_classes.ipynb #2c931775
 CLASSES = ("edge_on", "featured", "smooth", "spiral")
@@ -198,5 +199,5 @@ def class_folders(
                 os.link(row.path, target)
             except OSError:  # another file system, or one that has no links
                 shutil.copyfile(row.path, target)
-        chosen[["ID", "label", "confidence"]].to_csv(partial / "gz2_simple_labels.csv", index=False)
+        write_csv(chosen[["ID", "label", "confidence"]], partial / "gz2_simple_labels.csv")
     return chosen.id_str[~there].tolist()

@@ -26,6 +26,7 @@ from galaxy_sommelier.core.tables import (
     as_columns,
     exact_text,
     header,
+    in_line,
     most_rows,
     pieces,
     stack,
@@ -71,8 +72,7 @@ def exact_ids(
         try:
             text = exact_text(pa.array(values, from_pandas=True), ids.name, where)
         except (pa.ArrowException, UnicodeEncodeError) as error:
-            reason = str(error).splitlines()[0][:120]
-            what = f"column {ids.name!r} is not text ({reason})"
+            what = f"column {ids.name!r} is not text ({in_line(error)})"
             raise BadInput(f"{where}: {what}; write ids as text") from error
         ids = pd.Series(text.to_pandas().to_numpy(), ids.index, "str", ids.name)
     form = form or ("text" if ids.name == "id_str" else "integer")
@@ -81,7 +81,7 @@ def exact_ids(
     if form == "text":
         wrong |= ids.str.fullmatch(ROUNDED, na=False)
     if (odd := ids[wrong]).size:
-        what = f"{ids.name} '{odd.iloc[0]}' is no {form} like {example} ({len(odd)} such rows)"
+        what = f"{ids.name} {odd.iloc[0]!r} is no {form} like {example} ({len(odd)} such rows)"
         raise BadInput(f"{where}: {what}; ids must be kept as text, not as floating-point numbers")
     return ids
 

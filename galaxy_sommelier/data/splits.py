@@ -15,7 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 from ..catalog.schema import GZ2, Schema, kaggle_form
 from ..catalog.table import fractions_of, read_rows
-from ..core.files import BadInput, atomic_path, sha256_of
+from ..core.files import BadInput, sha256_of
+from ..core.frames import write_csv
 
 # %% ../../nbs/04_data/01_splits.ipynb #ab788284
 def split(
@@ -56,8 +57,7 @@ def write_ids(
 ) -> None:
     """Save which galaxy is on which side."""
     for side in ("train", "val", "test"):
-        with atomic_path(Path(folder) / f"{side}.csv") as partial:
-            pd.DataFrame({"id_str": splits.index[splits == side]}).to_csv(partial, index=False)
+        write_csv(pd.DataFrame({"id_str": splits.index[splits == side]}), Path(folder) / f"{side}.csv")
 
 
 PREFIXES = {"GalaxyID": "kaggle-", "dr7objid": "gz2-", "objid": "gz2-"}

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from ..catalog.table import check_ids, exact_ids, read_frame
 from ..core.files import BadInput, alone, atomic_path, remove, writing
+from ..core.frames import write_csv
 from .services import INTERVAL, Absent, Galaxy, Line, Service
 from ..images.pixels import BadImage, ImageReport
 
@@ -170,9 +171,10 @@ def report_of(ids: pd.Series, notes: dict[str, dict]) -> pd.DataFrame:  # COLUMN
 
 def write_table(table: pd.DataFrame, path: Path) -> None:  # .csv or .parquet
     """Write a table whole or not at all."""
+    if path.suffix == ".csv":
+        return write_csv(table, path)
     with atomic_path(path) as partial:
-        write = table.to_csv if path.suffix == ".csv" else table.to_parquet
-        write(partial, index=False)
+        table.to_parquet(partial, index=False)
 
 # %% ../../nbs/03_download/06_cutouts.ipynb #01b8f88e
 MAX_REQUESTS = 1000  # galaxies to request at a time

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..catalog.classes import CLASSES
 from ..catalog.schema import GZ2, Schema, kaggle_form
-from ..core.files import atomic_path
+from ..core.frames import write_csv
 from galaxy_sommelier.evaluation.metrics import (
     classes_report,
     kaggle_headline,
@@ -133,8 +133,7 @@ def write_results(
     path: str | Path,  # a .csv file
 ) -> Path:
     """Write the results as CSV; equal results give equal bytes."""
-    with atomic_path(path) as temporary:
-        results[RESULTS].to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    write_csv(results[RESULTS], path)
     return Path(path)
 
 # %% ../../nbs/06_evaluation/03_predecessors.ipynb #6a65594b

@@ -27,6 +27,7 @@ from ..catalog.classes import label
 from ..catalog.kinds import choose
 from ..catalog.schema import Schema, kaggle_form
 from ..core.files import BadInput, atomic_path, few_of, how_many, write_json
+from ..core.frames import write_csv
 from ..data.export import FORMATS, export_table
 from ..data.inputs import Galaxies, Row, open_ahead, open_input
 from ..data.store import SHARD, Store
@@ -183,12 +184,13 @@ def write_predictions(
         about["model_folder"] = folder
     facts = about | {"schema_fingerprint": schema.fingerprint, **facts}
     if out.suffix in FORMATS:
-        export_table(table, out, about=about)
+        export_table(table, out, about=facts)
+        return
+    if out.suffix == ".csv":
+        write_csv(table, out)
         return
     with atomic_path(out) as partial:
-        if out.suffix == ".csv":
-            table.to_csv(partial, index=False)
-        elif out.suffix:
+        if out.suffix:
             write_parquet(table, partial, model, facts)
         else:
             partial.mkdir()
@@ -315,5 +317,6 @@ def predict(
         warnings.warn(str(report), stacklevel=2)
     table.attrs |= {"images": report.to_dict(), **tables[0].attrs}
     if out is not None:
-        write_predictions(table, out, model, overwrite, images=json.dumps(report.to_dict()), tta=tta)
+        facts = {"images": json.dumps(report.to_dict()), "tta": tta, **(additions.facts if additions else {})}
+        write_predictions(table, out, model, overwrite, **facts)
     return table

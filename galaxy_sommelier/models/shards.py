@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ..catalog.table import read_frame
 from ..core.files import BadInput, read_json, remove, sha256_of, write_json
+from ..data.export import FORMATS, read_facts
 from ..data.inputs import open_input
 from ..data.store import SHARD, Store
 from ..images.pixels import ImageReport
@@ -123,6 +124,7 @@ def predict_shards(
                 model, rows, bar, batch_size=batch_size, additions=additions, **options
             )
             facts = {"images": json.dumps(report.to_dict()), "made_of": json.dumps(made_of), "tta": tta}
+            facts |= additions.facts if additions else {}
             write_predictions(table, out / SHARD.format(i), model, overwrite=True, **facts)
     return write_summary(out, made_of, galaxies.sizes, mine, max_bad)
 
@@ -187,7 +189,9 @@ def with_facts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def predictions_facts(
-    path: str | Path,  # a Parquet file or a folder of shards
+    path: str | Path,  # .parquet, .fits, .vot (a .csv has none), or a folder of shards
 ) -> dict[str, str]:
     """Read the metadata of predictions, such as model and schema; empty if they cannot be read."""
+    if Path(path).suffix in FORMATS:
+        return read_facts(path)
     return shard_facts(min(Path(path).glob("shard-*.parquet"), default=Path(path))) or {}
