@@ -42,7 +42,10 @@ class Tree:
     questions: tuple[Question, ...]  # each comes after those that lead to it
 
     def __post_init__(self):
-        known = set()
+        names, known = [question.name for question in self.questions], set()
+        if not names or len(set(names)) < len(names) or not all(each.answers for each in self.questions):
+            what = "a tree has questions, each with its own name and with answers"
+            raise BadInput(f"schema {self.name}: {what}; correct its file, or make store or model again")
         for question in self.questions:
             if unknown := set(question.asked_after) - known:
                 after = f"{question.name} is asked after {', '.join(sorted(unknown))}"
@@ -147,11 +150,15 @@ class Schema(Tree):
     @classmethod
     def from_dict(cls, stored: dict) -> "Schema":
         """Return the schema that `to_dict` wrote."""
-        questions = [
-            {key: tuple(value) if isinstance(value, list) else value for key, value in q.items()}
-            for q in stored["questions"]
-        ]
-        return cls(stored["name"], tuple(Question(**question) for question in questions))
+        try:
+            questions = [
+                {key: tuple(value) if isinstance(value, list) else value for key, value in q.items()}
+                for q in stored["questions"]
+            ]
+            return cls(stored["name"], tuple(Question(**question) for question in questions))
+        except (AttributeError, KeyError, TypeError) as error:
+            what = f"is not a tree of questions ({type(error).__name__}: {error})"
+            raise BadInput(f"schema {str(stored)[:60]!r}: {what}; make store or model again") from error
 
     @cached_property
     def fingerprint(self) -> str:  # 12 hexadecimal digits
