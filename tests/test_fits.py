@@ -2,6 +2,9 @@
 
 import bz2
 import gzip
+import io
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,6 +141,66 @@ def test_extensions_that_contradict_each_other(tmp_path):
         read_fits(write(tmp_path / "units.fits", None, *units))
     with pytest.raises(BadImage, match="different shape"):
         read_fits(write(tmp_path / "flags.fits", one, fits.ImageHDU(np.zeros((20, 20), np.uint8), name="DQ")))
+
+
+def header(*cards):
+    """A header of one block, and no data."""
+    return b"".join(card.ljust(80).encode() for card in (*cards, "END")).ljust(2880)
+
+
+def image_header(*shape):
+    sides = [f"NAXIS{i}  = {n}" for i, n in enumerate(shape[::-1], 1)]
+    return header(SIMPLE, "BITPIX  = -32", f"NAXIS   = {len(shape)}", *sides)
+
+
+def tile_bomb():
+    """An image of 64x64 pixels whose only tile unpacks to 200 million bytes."""
+    bomb = gzip.compress(bytes(200_000_000), 1)
+    stream = io.BytesIO()
+    tile = fits.CompImageHDU(np.ones((64, 64), np.int16), compression_type="GZIP_1", tile_shape=(64, 64))
+    fits.HDUList([fits.PrimaryHDU(), tile]).writeto(stream)
+    stream.seek(0)
+    with fits.open(stream, disable_image_compression=True) as hdus:
+        cards = hdus[1].header
+        cards.update(PCOUNT=len(bomb), TFORM1=f"1PB({len(bomb)})")
+        table = np.array([len(bomb), 0], ">i4").tobytes() + bomb
+        whole = hdus[0].header.tostring() + cards.tostring()
+    return whole.encode() + table + bytes(-len(table) % 2880)
+
+
+SIMPLE = "SIMPLE  =                    T"
+TABLE = ("XTENSION= 'BINTABLE'", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 8", "NAXIS2  = 1")
+EMPTY = ("XTENSION= 'IMAGE'", "BITPIX  = 8", "NAXIS   = 0")
+PROMISES = {
+    "NAXIS = 1,000,000,000": lambda: header(SIMPLE, "BITPIX  = 8", "NAXIS   = 1000000000"),
+    "promises 20000x20000": lambda: gzip.compress(image_header(20000, 20000) + bytes(1000)),
+    "promises 9000x9000": lambda: bz2.compress(image_header(9000, 9000)),
+    "a band may have 9,437,184": lambda: image_header(4096, 4096).ljust(2880 + 4 * 4096**2 + 2048),
+    "TFIELDS = 1,000,000,000": lambda: image_header(0) + header(*TABLE, "TFIELDS = 1000000000"),
+    "a header of over 1,048,576 bytes": lambda: gzip.compress(SIMPLE.encode().ljust(10**8)),
+    "over 1,000 parts": lambda: image_header(0) + 1000 * header(*EMPTY),
+    "a tile of over 75,497,472 bytes": tile_bomb,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PROMISES)
+def test_a_file_that_promises_too_much_is_refused_before_it_is_unpacked(tmp_path, what):
+    path = tmp_path / "bomb.fits"
+    path.write_bytes(PROMISES[what]())
+    tracemalloc.start()
+    start = time.monotonic()
+    with pytest.raises(BadImage, match=f"bomb.fits: .*{what}"):
+        read_any(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.monotonic() - start < 10 and peak < 2 * path.stat().st_size + 2e8
+
+
+def test_a_large_image_is_drawn_at_1536_pixels(tmp_path):
+    y, x = np.mgrid[:1600, :1700]
+    noise = np.random.default_rng(0).normal(0, 0.1, x.shape)
+    light = np.exp(-((x - 800) ** 2 + (y - 800) ** 2) / 50_000) + noise
+    assert read_any(write(tmp_path / "large.fits", light.astype(np.float32))).shape == (1536, 1632, 3)
 
 
 def test_a_missing_path(tmp_path):

@@ -211,6 +211,7 @@ def fits_length(
         is_table = "TABLE" in cards.get("XTENSION", "")
         if cards.get("ZIMAGE") == "T":  # an image that is compressed, tile by tile, as a table
             _fits_axes(cards, "ZNAXIS", most_pixels)
+        _fits_number(cards, "TFIELDS", 999, 0)
         width = _fits_number({"BITPIX": cards.get("BITPIX", "").lstrip("-")}, "BITPIX", 64) // 8
         size = _fits_axes(cards, "NAXIS", most if is_table else most_pixels)
         extra, groups = _fits_number(cards, "PCOUNT", most, 0), _fits_number(cards, "GCOUNT", most, 1)

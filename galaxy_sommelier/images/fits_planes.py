@@ -219,7 +219,7 @@ def is_map(
     plane: np.ndarray,  # (H, W) float; NaN for what is no number
 ) -> bool:
     """Tell a map of whole numbers, each for an area, from an image."""
-    if np.mod(plane, 1).any():  # also where some are no numbers
+    if np.mod(plane, 1).any() or plane.min() == plane.max():  # also where some are no numbers
         return False
     values, counts = np.unique(plane, return_counts=True)
     left, right, most = plane[:, :-1], plane[:, 1:], values[np.argmax(counts)]
