@@ -236,7 +236,7 @@ def show_command(predictions, images, out, n):
     with atomic_path(out) as partial:
         figure.savefig(partial, dpi=150)
     click.echo(
-        f"{out}: {len(figure.axes)} galaxies"
+        f"{out}: {how_many(sum(bool(each.images) for each in figure.axes), 'galaxy')}"
         + (f", {len(without)} without a readable image" if without else "")
     )
 
@@ -253,13 +253,16 @@ def calibrate_command(model, store, split):
     STORE needs numbers of votes, not only fractions. Prints for each
     question the temperature (1: fractions as they should be, above 1: too
     extreme) and the strength (the number of volunteers whose votes scatter
-    as much as the model's error), and saves them with the model.
+    as much as the model's error), and saves them with the model: from then on
+    its predictions carry these intervals, and warn where galaxies are unlike
+    those of STORE. A former calibration is kept beside the new one.
 
     \b
     sommelier calibrate data/runs/full data/stores/gz2
     """
     from galaxy_sommelier.data.store import Store
-    from galaxy_sommelier.evaluation.calibration import calibrate, calibration_of, write_calibration
+    from galaxy_sommelier.evaluation.calibration import calibrate, calibration_of, measured_on, write_calibration
+    from galaxy_sommelier.evaluation.ood import add_ood, oddness_of
     from galaxy_sommelier.models.campaign_model import fitted_to
     from galaxy_sommelier.models.model import learned_by, load_model
     from galaxy_sommelier.models.predict import predict
@@ -280,14 +283,18 @@ def calibrate_command(model, store, split):
         if not len(which):
             raise BadInput(f"{model}: was trained on all galaxies of the split {split!r} of {store}; take others")
         click.echo(f"{len(which)} of {len(data.indices(split))} galaxies, without those that the model was trained on")
-    fractions = predict(data, network, indices=which)[data.schema.columns].to_numpy(float)
-    found = calibrate(fractions, data.votes[which], data.schema)
-    where = calibration_of(model, network.schema)
-    write_calibration(found, where, store_fingerprint=data.fingerprint, split=split)
+    memory = oddness_of(model, network, tta=True)
+    predicted = predict(data, network, indices=which, embeddings=memory is not None)
+    found = calibrate(predicted[data.schema.columns].to_numpy(float), data.votes[which], data.schema)
+    scores, where = add_ood(predicted, memory).ood_score if memory else (), calibration_of(model, network.schema)
+    made_on = {"store": store.resolve().name, "store_fingerprint": data.fingerprint, "split": split}
+    old = write_calibration(found, where, scores, **made_on)
     table = found.table()
     click.echo(table.dropna().to_string(float_format="%.2f"))
     if few := table.index[table.strength.isna()].tolist():
         click.echo(f"no intervals for {', '.join(few)}: answered for fewer than 30 galaxies")
+    if old:
+        click.echo(f"the former calibration, {measured_on(old)[0]}, is kept as {old}")
 
 # %% ../../nbs/10_cli/04_model_commands.ipynb #93d95374
 def check_schema(predictions: Path, store: Path) -> None:

@@ -48,7 +48,7 @@ def simulated_run(
     test, val = (table.iloc[data.indices(split)].reset_index(drop=True) for split in ("test", "val"))
     write_predictions(test, out / "predictions.parquet", model, stage="probe", split="test", tta=False)
     measured = calibrate(val[data.schema.columns].to_numpy(float), data.votes[data.indices("val")])
-    made_on = {"store_fingerprint": data.fingerprint, "split": "val"}
+    made_on = {"store": data.path.name, "store_fingerprint": data.fingerprint, "split": "val"}
     write_calibration(measured, out / "model" / "calibration.json", **made_on)
     write_ids(out / "ids", pd.Series(data.split, index=data.ids))
     config = {"stage": "probe", "backbone": "tiny", "seed": 42, "tta": False, "store": str(store)}

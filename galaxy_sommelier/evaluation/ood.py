@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LEVEL', 'SCORE', 'FILE', 'FEWEST', 'Known', 'unit', 'learn_known', 'squared', 'distances', 'doubts', 'every_score',
            'separation', 'detection', 'detection_table', 'altered_images', 'on_scale', 'looks_unlike', 'Familiar',
-           'fit_ood', 'ood_of', 'write_ood', 'read_ood', 'add_ood', 'OutOfDistribution', 'warn_unlike', 'remember',
-           'oddness_of', 'additions']
+           'fit_ood', 'ood_of', 'write_ood', 'read_ood', 'add_ood', 'OutOfDistribution', 'interval_doubt',
+           'warn_unlike', 'remember', 'oddness_of', 'additions']
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #6c3177c5
 import json
@@ -18,19 +18,18 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from scipy.special import logsumexp
 from scipy.stats import ks_2samp, rankdata
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput, atomic_path
+from ..core.files import BadInput
 from ..data.mixture import open_store
 from ..data.store import Store
-from .calibration import intervals_of
+from .calibration import calibration_of, intervals_of, measured_on
 from .metrics import auc, interval
-from ..models.features import encode, encode_batch, fingerprint
+from ..models.features import encode, encode_batch, fingerprint, write_arrays
 from ..models.model import GalaxyModel, load_model
 from ..models.predict import Additions
 
@@ -227,6 +226,8 @@ class Familiar:
     reference: np.ndarray  # (n,) scores of galaxies like the training ones
     backbone: str  # fingerprint of the weights that encoded them
     views: int = 1  # number of views over which the features of a galaxy were averaged
+    measured_on: str = ""  # the galaxies on which the intervals were measured
+    measured: np.ndarray = ()  # (m,) `scores` of those galaxies
 
     def scores(self, features: np.ndarray) -> np.ndarray:  # (N, D) -> (N,), 0 = typical, 1 = edge of 5 %
         """Return how unusual galaxies are."""
@@ -274,8 +275,7 @@ def write_ood(familiar: Familiar, path: str | Path) -> None:
     arrays |= {"reference": familiar.reference.astype(np.float64)}
     named = {"k": json.dumps(familiar.known.k), "score": SCORE}
     named |= {"backbone": familiar.backbone, "views": str(familiar.views)}
-    with atomic_path(path) as partial:
-        save_file(arrays, partial, metadata=named)
+    write_arrays(Path(path), arrays, named)
 
 
 def read_ood(
@@ -307,17 +307,37 @@ def add_ood(
 
 
 class OutOfDistribution(UserWarning):
-    """A catalogue is unlike the training galaxies."""
+    """A catalogue is unlike the training galaxies, or those on which the intervals were measured."""
+
+
+def interval_doubt(
+    scores: np.ndarray,  # (N,) ood_score of a catalogue
+    familiar: Familiar,
+    level: float = LEVEL,  # rate of false alarms, 0 to 1
+) -> str | None:  # None: no reason for doubt
+    """Say that a catalogue is unlike the galaxies on which the intervals were measured."""
+    if min(len(scores), len(familiar.measured)) < 2:
+        return None
+    test = ks_2samp(scores, familiar.measured)
+    if test.pvalue >= level or test.statistic < 0.1:
+        return None
+    middle = [np.median(x) for x in (scores, familiar.measured)]
+    return (
+        f"the intervals were measured on other galaxies ({familiar.measured_on}: median ood_score {middle[1]:.2f}, "
+        f"here {middle[0]:.2f}; p = {test.pvalue:.1g}), so they may be too narrow or too wide; "
+        "calibrate on galaxies like these"
+    )
 
 
 def warn_unlike(
     scores: pd.Series,  # ood_score of a catalogue
     familiar: Familiar,
 ) -> dict:  # the verdict
-    """Warn of a catalogue that is unlike the training galaxies."""
-    verdict = familiar.verdict(scores[np.isfinite(scores)].to_numpy())
-    if verdict["unlike"]:
-        warnings.warn(verdict["text"], OutOfDistribution, stacklevel=2)
+    """Warn of a catalogue that is unlike the training galaxies, or those of the intervals."""
+    known = scores[np.isfinite(scores)].to_numpy()
+    verdict, doubt = familiar.verdict(known), interval_doubt(known, familiar)
+    for text in ([verdict["text"]] if verdict["unlike"] else []) + ([doubt] if doubt else []):
+        warnings.warn(text, OutOfDistribution, stacklevel=2)
     return verdict
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #550bec4d
@@ -342,7 +362,11 @@ def oddness_of(
 ) -> Familiar | None:  # None: nothing was saved, or for another number of views
     """Read what gives the predictions of a model their `ood_score`."""
     familiar = read_ood(ood_of(model), network) if ood_of(model).exists() else None
-    return familiar if familiar and familiar.views == (8 if tta else 1) else None
+    if familiar is None or familiar.views != (8 if tta else 1):
+        return None
+    if (path := calibration_of(Path(model), network.schema)).exists():
+        familiar.measured_on, familiar.measured = measured_on(path)
+    return familiar
 
 # %% ../../nbs/06_evaluation/07_ood.ipynb #a9d0ce37
 def additions(
@@ -361,4 +385,5 @@ def additions(
         return table if embeddings else table.drop(columns="embedding")
 
     kept = "with" if embeddings else "without"
-    return Additions(f"{intervals.name if intervals else 'no intervals'}, ood_score, {kept} embeddings", both)
+    name = f"{intervals.name if intervals else 'no intervals'}, ood_score, {kept} embeddings"
+    return Additions(name, both, intervals.facts if intervals else {})
