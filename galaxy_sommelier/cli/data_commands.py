@@ -22,7 +22,7 @@ from galaxy_sommelier.cli.options import (
     kind_names,
     main,
 )
-from ..core.files import BadInput
+from ..core.files import BadInput, few_of, how_many
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #21012d79
 @main.command("download")
@@ -119,7 +119,7 @@ def weighted(
 def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids, val_ids, test, val, seed):
     """Read a download; return the galaxy table to pack and the split of each galaxy."""
     from galaxy_sommelier.catalog.sources import read_source
-    from galaxy_sommelier.data.leaks import keep_out
+    from galaxy_sommelier.data.leaks import keep_out, on_one_side
     from galaxy_sommelier.data.splits import read_ids, split
 
     galaxies = read_source(source, root, table, kind)
@@ -127,10 +127,12 @@ def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids,
     if exclude_ids:
         galaxies = keep_out(galaxies, exclude_ids)
     chosen = [read_ids(ids, among=galaxies.id_str) if ids else None for ids in (test_ids, val_ids)]
-    splits = split(galaxies.id_str, val, test, seed, *chosen)
+    splits, moved = split(galaxies.id_str, val, test, seed, *chosen), None
+    if source != "images":
+        splits, moved = on_one_side(galaxies, splits)
     if reference_ids:
         galaxies = weighted(galaxies, splits, reference_ids)
-    galaxies.attrs |= about
+    galaxies.attrs |= about | {"moved": moved}
     return galaxies, splits
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #7884f9e6
@@ -214,6 +216,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     of a table of your own it says which it holds. Galaxies of --scale 1 are
     in a frame 8.48 petroR90_r wide; at --scale 2 they look twice as large.
     Questions whose columns are all missing are unknown, and never learned.
+    Galaxies with votes that are in two splits, by position or by image, are
+    moved to one, test before val before train; this reads all images once.
 
     --class-folders sorts images into edge_on, featured, smooth and spiral, by
     the rule of the second predecessor (confidence above 0.8), with the table
@@ -230,10 +234,13 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
         raise BadInput(f"{class_folders}: exists already; name a new folder for --class-folders")
     galaxies, splits = selected(source, root, reference_ids, **options)
     made = {"split": splits, "max_bad": max_bad, "made_by": f"sommelier prepare {source}"}
-    made |= {"kinds": galaxies.attrs["kinds"], "scale": scale}
+    made |= {"kinds": galaxies.attrs["kinds"], "scale": scale, "moved": galaxies.attrs["moved"]}
     report = write_store(galaxies, out, schema_of(galaxies, root), **made)
     click.echo(f"{galaxies.attrs['table']}: {galaxies.attrs['rows']:,} galaxies")
     echo_images(out, report.to_dict())
+    if moved := galaxies.attrs["moved"]:
+        what = "had a copy on another side of the split and moved to it"
+        click.echo(f"{how_many(len(moved), 'galaxy')} {what}: {few_of(moved)}")
     if class_folders:
         write_class_folders(galaxies, options["kind"], class_folders)
     click.echo(f"next: sommelier train {out}")
@@ -338,7 +345,9 @@ def export_command(source, out):
     from galaxy_sommelier.data.export import export_table
     from galaxy_sommelier.data.inputs import input_kind
     from galaxy_sommelier.data.store import Store
-    from galaxy_sommelier.models.shards import read_predictions
+    from galaxy_sommelier.models.shards import predictions_facts, read_predictions
 
-    read = Store if input_kind(source) == "store" else read_predictions
-    click.echo(export_table(read(source), out))
+    if input_kind(source) == "store":
+        click.echo(export_table(Store(source), out))
+    else:
+        click.echo(export_table(read_predictions(source), out, predictions_facts(source)))

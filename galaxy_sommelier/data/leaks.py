@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['THUMB', 'SIDES', 'MIDDLE', 'BLOCK', 'STEPS', 'REACH', 'WINDOW', 'CYCLES', 'BAND', 'SAME', 'places', 'by_sky',
            'thumbnails', 'detail', 'describe', 'nearest', 'likeness', 'by_image', 'check_leaks', 'write_leaks',
-           'keep_out']
+           'keep_out', 'twins_across', 'on_one_side']
 
 # %% ../../nbs/04_data/04_leaks.ipynb #865e56d8
 import os
@@ -20,10 +20,13 @@ import torch.nn.functional as F
 from astropy.coordinates import SkyCoord, search_around_sky
 from scipy.ndimage import gaussian_filter
 from scipy.signal.windows import tukey
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
 from ..catalog.table import need
-from ..core.files import BadInput, atomic_path
+from ..core.files import BadInput
+from ..core.frames import write_csv
 from .splits import read_ids
 from ..images.pixels import BadImage, ImageReport, decode, resize
 from ..images.stretch import read_any
@@ -173,11 +176,12 @@ def by_image(
     a: np.ndarray,  # (n, 64, 64) uint8 thumbnails
     b: np.ndarray,  # (m, 64, 64)
     threshold: float = SAME,  # smallest likeness
+    k: int = 5,  # how many of `b` are compared closely with each of `a`
 ) -> pd.DataFrame:  # row_a, row_b, likeness
     """Find pairs of images of the same galaxy."""
     if not len(a) or not len(b):
         return pd.DataFrame({"row_a": np.zeros(0, int), "row_b": np.zeros(0, int), "likeness": np.zeros(0)})
-    number, zoom = nearest(a, b)
+    number, zoom = nearest(a, b, k)
     rows_a, k = np.arange(len(a)), number.shape[1]
     pairs = pd.DataFrame({"row_a": np.repeat(rows_a, k), "row_b": number.flatten().numpy()})
     pairs = pairs.assign(zoom=zoom.flatten().numpy(), likeness=np.nan)
@@ -229,8 +233,7 @@ def write_leaks(
     listed = leaks.rename(columns={f"id_{side}": "id_str", f"id_{other}": "same_as"})
     listed = listed[["id_str", "same_as", "separation", "likeness"]]
     listed = listed.drop_duplicates("id_str").sort_values("id_str")
-    with atomic_path(path) as partial:
-        listed.to_csv(partial, index=False)
+    write_csv(listed, path)
     return listed.id_str.tolist()
 
 
@@ -247,3 +250,36 @@ def keep_out(
     if listed.all():
         raise BadInput(f"{csv}: lists all {len(table)} galaxies, so none is left; give a shorter list")
     return table[~listed]
+
+# %% ../../nbs/04_data/04_leaks.ipynb #07239224
+def twins_across(
+    table: pd.DataFrame,  # galaxy table with images, rows numbered from 0
+    splits: np.ndarray,  # "train", "val" or "test" of each row
+    threshold: float = SAME,  # likeness from which two images show the same galaxy
+) -> pd.DataFrame:  # row_a, row_b: the same galaxy on two sides
+    """Find galaxies that are on two sides of a split, by position and by image."""
+    held = np.flatnonzero(splits != "train")
+    pairs = by_sky(table.iloc[held], table)[["row_a", "row_b"]]
+    rows, thumbs, _ = thumbnails(table)
+    among = np.flatnonzero(np.isin(rows, held))
+    alike = by_image(thumbs[among], thumbs, threshold, k=3)  # one of the three is the image itself
+    alike = alike.assign(row_a=rows[among[alike.row_a]], row_b=rows[alike.row_b])[["row_a", "row_b"]]
+    placed = pairs.assign(row_a=held[pairs.row_a.astype(int)])
+    pairs = pd.concat([placed, alike], ignore_index=True).astype(int)
+    return pairs[splits[pairs.row_a] != splits[pairs.row_b]].drop_duplicates(ignore_index=True)
+
+# %% ../../nbs/04_data/04_leaks.ipynb #f1f3795e
+def on_one_side(
+    table: pd.DataFrame,  # galaxy table with images
+    splits: pd.Series,  # from `splits.split`, in the order of the table
+) -> tuple[pd.Series, list[str]]:  # the new splits; id_str of the galaxies that moved
+    """Move galaxies that are on two sides of a split to one: the test side, else the validation side."""
+    table, sides = table.reset_index(drop=True), splits.to_numpy(object).copy()
+    pairs = twins_across(table, sides)
+    size = len(table)
+    links = coo_array((np.ones(len(pairs)), (pairs.row_a, pairs.row_b)), shape=(size, size))
+    groups = pd.Series(connected_components(links, directed=False)[1])
+    rank = pd.Series(sides).map({"test": 0, "val": 1, "train": 2})
+    best = rank.groupby(groups).transform("min").map({0: "test", 1: "val", 2: "train"}).to_numpy(object)
+    moved = table.id_str[best != sides].tolist()
+    return pd.Series(best, splits.index, name=splits.name), moved

@@ -194,6 +194,7 @@ def write_store(
     made_by: str = "",  # how the store was made, for its header
     kinds: Kinds | None = None,  # kind of the fractions of each question; None: unknown
     scale: float = 1.0,  # size of galaxies in the images, 1 in a frame 8.48 petroR90_r wide
+    moved: list[str] | None = None,  # ids that changed the side to join a copy; None: copies were not looked for
 ) -> ImageReport:  # how many images are in it, and what was wrong with the others
     """Pack a galaxy table and its images into a folder; after an interruption the same call continues."""
     table = _ready(table, out, schema, images)
@@ -211,7 +212,7 @@ def write_store(
         os.replace(folder, partial)
         _keep_only(partial, shards)
         by_id = None if split is None else table.set_index("id_str").split
-        facts = {"made_by": made_by, "kinds": kinds or {}, "scale": scale}
+        facts = {"made_by": made_by, "kinds": kinds or {}, "scale": scale, "moved": moved}
         _finish(partial, schema, places, shards, report, by_id, facts)
     return report
 

@@ -23,11 +23,9 @@ from ..data.mixture import MixedStore, of_campaign
 from ..data.store import Store
 from galaxy_sommelier.evaluation.metrics import (
     align,
-    bootstrap,
     class_scores,
     classes_report,
     ids_of,
-    interval,
     intervals,
     kaggle_headline,
     kaggle_moments,
@@ -35,6 +33,7 @@ from galaxy_sommelier.evaluation.metrics import (
     reached,
     smooth_featured,
     training_mean,
+    wilson,
 )
 from galaxy_sommelier.evaluation.noise_floor import (
     answer_floors,
@@ -74,8 +73,10 @@ def _row(pred: np.ndarray, true: np.ndarray, resamples: int, seed: int) -> dict:
     row = {"n": len(true), **{k: float(v) for k, v in class_scores(parts.sum(0)).items()}}
     row["majority"] = float(parts.sum((0, 2)).max() / len(true)) if len(true) else float("nan")
     if resamples and len(true):
-        for name, values in bootstrap(class_scores, parts, resamples, seed).items():
-            row[f"{name}_lower"], row[f"{name}_upper"] = map(float, interval(values))
+        ends = intervals(class_scores, parts, resamples, seed)
+        ends["accuracy"] = wilson(int(np.trace(parts.sum(0))), len(true))  # also where all are right
+        for name, edges in ends.items():
+            row[f"{name}_lower"], row[f"{name}_upper"] = map(float, edges)
     return row
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #2a3e7283
@@ -204,12 +205,13 @@ def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame, schema: Schema
     return classes_report(*zip(*pairs, strict=True), classes=(*CLASSES, "none")) if pairs else None
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #0fae323b
-def _learned(guess: pd.DataFrame) -> set[str]:
-    """Return the predicted galaxies that the model was trained on, as far as its folder is known."""
+def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> set[str]:
+    """Return the galaxies to score that the model was trained on, as far as its folder is known."""
     folder = guess.attrs.get("model_folder")
     if not folder or (learned := read_learned(folder)) is None:
         return set()
-    return set(guess.id_str[learned.seen(guess.id_str)])
+    ids = store.ids if split is None else [store.ids[i] for i in store.indices(split)]
+    return set(guess.id_str[learned.seen(guess.id_str)]) & set(ids)
 
 
 def _kinds(guess: pd.DataFrame, store: Store) -> dict:
@@ -240,7 +242,7 @@ def _coverage(
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #4e9c9ecc
 def _matched(
-    guess: pd.DataFrame, store: Store, split: str | None, learned: Sequence[str]
+    guess: pd.DataFrame, store: Store, split: str | None, learned: set[str]
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # predictions that are scored; `align` of them
     """Match predictions with the votes of a store, and refuse them if nothing can be scored."""
     given = guess.get("id_str", pd.Series(dtype=str)).tolist()
@@ -279,7 +281,7 @@ def evaluate_file(
     in_memory = isinstance(predictions, pd.DataFrame)
     guess = with_ids(predictions, "predictions") if in_memory else read_predictions(predictions)
     store = store if isinstance(store, Store) else Store(store)
-    learned = _learned(guess) if split != "train" else []
+    learned = _learned(guess, store, split) if split != "train" else set()
     guess, pred, true = _matched(guess, store, split, learned)
     rows = store.indices(guess["id_str"].tolist())
     splits = np.full(len(store), "none", dtype=object) if store.split is None else store.split

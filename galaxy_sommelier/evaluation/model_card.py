@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'STAGE_TEXT', 'ANATOMY', 'LEARNED', 'SHOWN', 'FEW', 'DATASETS_OF', 'PAPERS', 'number', 'between',
-           'table_of', 'facts', 'about', 'surveys', 'made_by', 'data', 'headline', 'questions', 'certainty',
-           'weak_answers', 'grouped', 'limits_of_scores', 'limits_of_model', 'data_licences', 'licences', 'use',
-           'card_figure', 'card_text', 'model_card']
+           'plain_text', 'table_of', 'facts', 'about', 'surveys', 'made_by', 'copies', 'kinds_named', 'data',
+           'headline', 'questions', 'certainty', 'weak_answers', 'grouped', 'limits_of_scores', 'limits_of_model',
+           'data_licences', 'licences', 'use', 'card_figure', 'card_text', 'model_card']
 
 # %% ../../nbs/06_evaluation/09_model_card.ipynb #65c58ee8
+import html
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,8 +18,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..catalog.kinds import KINDS, name_of
 from ..catalog.schema import Schema
-from ..core.files import atomic_path
+from ..core.files import atomic_path, how_many
 from ..download.datasets import DATASETS
 from .evaluate import HEADLINE
 from .evidence import Evidence, gather
@@ -40,16 +43,23 @@ def between(row: dict, name: str, digits: int = 3) -> str:  # row: with `name`, 
     return value if UNKNOWN in (value, *ends) else f"{value} [{ends[0]}, {ends[1]}]"
 
 
+def plain_text(text) -> str:
+    """Return text that Markdown and HTML show as it is, in one line."""
+    marked = re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
+    return re.sub(r"^(#|[-+]\s|\d+\.\s)", r"\\\1", marked)
+
+
 def table_of(rows: list[dict]) -> str:  # the keys are the head
     """Format a table."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    cells = [[html.escape(str(cell), quote=False).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def facts(values: dict) -> str:
     """Format a list of names and values."""
     known = {name: UNKNOWN if value in (None, "") else value for name, value in values.items()}
-    return "\n".join(f"- **{name}**: {value}" for name, value in known.items())
+    return "\n".join(f"- **{plain_text(name)}**: {plain_text(value)}" for name, value in known.items())
 
 # %% ../../nbs/06_evaluation/09_model_card.ipynb #a77634cb
 STAGE_TEXT = {
@@ -108,6 +118,21 @@ def made_by(e: Evidence) -> str:
     return "" if e.store is None else e.store.header.get("made_by") or ""
 
 
+def copies(header: dict) -> str | None:  # header: of a store; None: the store is not known
+    """Tell whether galaxies that are in two splits were looked for when the store was made."""
+    if not header:
+        return None
+    if (moved := header.get("moved")) is None:
+        return "not looked for"
+    return f"looked for by position and image; {how_many(len(moved), 'galaxy')} moved to the side of a copy"
+
+
+def kinds_named(e: Evidence) -> str | None:
+    """Name the kinds of the vote fractions that the model learned."""
+    kinds = [] if e.store is None else [name_of(kinds) for kinds in e.store.kinds if kinds]
+    return ", ".join(f"{kind} ({KINDS[kind]})" for kind in kinds) or None
+
+
 def data(e: Evidence) -> str:
     """Describe the galaxies of training and test."""
     header, m = {} if e.store is None else e.store.header, e.metrics
@@ -118,6 +143,8 @@ def data(e: Evidence) -> str:
             "made by": made_by(e),
             "surveys of the training galaxies": ", ".join(surveys(e)),
             "galaxies": ", ".join(f"{name} {len(ids):,}" for name, ids in e.ids.items()),
+            "kind of vote fractions": kinds_named(e),
+            "copies of a galaxy on two sides of the split": copies(header),
             "images left out": len(report["bad"]) if report else None,
             "scored on": f"{m['split']}, {m['n']:,} galaxies; checksum of their ids {m['ids_sha']}",
         }
@@ -159,7 +186,8 @@ def certainty(e: Evidence) -> str:
         )
     where = "learnt in training, not measured on unseen galaxies"
     if e.measured_on is not None:
-        where = f"measured on the galaxies of the split {e.measured_on.get('split', UNKNOWN)}"
+        place = {"split": UNKNOWN, "store": UNKNOWN} | e.measured_on
+        where = f"measured on the galaxies of the split {place['split']} of the store {plain_text(place['store'])}"
     held = pd.DataFrame(columns=["question", "level"])
     if e.checked is not None and e.checked.held is not None:
         held = e.checked.held.rename(columns={"lower": "coverage_lower", "upper": "coverage_upper"})
@@ -216,10 +244,11 @@ def limits_of_scores(e: Evidence) -> list[str]:
 # %% ../../nbs/06_evaluation/09_model_card.ipynb #f1ff4b2d
 def limits_of_model(e: Evidence) -> list[str]:
     """List what model, data and calibration do not allow."""
-    names, uncertain = ", ".join(surveys(e)) or f"a survey that is {UNKNOWN}", []
+    names, uncertain = plain_text(", ".join(surveys(e))) or f"a survey that is {UNKNOWN}", []
     if e.calibration is not None:
         uncertain = e.calibration.table().query("strength.isna()").index.tolist()
-    same = e.measured_on == {"store_fingerprint": e.config["store_fingerprint"], "split": e.metrics["split"]}
+    here = {"store_fingerprint": e.config["store_fingerprint"], "split": e.metrics["split"]}
+    same = here.items() <= (e.measured_on or {}).items()
     simulated, random = made_by(e).startswith("simulated_store"), str(e.config["backbone"]).startswith("tiny")
     limits = {
         f"Trained on images of {names}; no other survey was tested.": True,
@@ -274,7 +303,7 @@ def licences(e: Evidence) -> str:
 # %% ../../nbs/06_evaluation/09_model_card.ipynb #b937625b
 def use(e: Evidence) -> str:
     """Describe what the model is for, and how to use it."""
-    names = ", ".join(surveys(e))
+    names = plain_text(", ".join(surveys(e)))
     kind = f"images of {names}" if names else "images like those it was trained on"
     sure = "with intervals" if e.calibration is not None else "without intervals"
     crowd = f"the fraction of the volunteers of {e.schema.name} who would give each answer"
@@ -328,7 +357,7 @@ def card_text(e: Evidence) -> str:
         "Licences and citations": licences(e),
     }
     figure = "![Scores between constant and noise floor, and calibration](card.png)"
-    title = f"# {e.metrics['name']}, {e.metrics['stage']}\n\n{figure}"
+    title = f"# {plain_text(e.metrics['name'])}, {e.metrics['stage']}\n\n{figure}"
     return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items())]) + "\n"
 
 
