@@ -28,9 +28,12 @@ from galaxy_sommelier.evaluation.metrics import (
     class_scores,
     classes_report,
     compare,
+    corrected,
     interval,
+    intervals,
     kaggle_headline,
     kaggle_moments,
+    leave_one_out,
     moments,
     people,
     per_answer,
@@ -252,6 +255,38 @@ def test_intervals_agree_with_scipy(galaxies):
     assert [float(x[0]) for x in ours] == pytest.approx(list(theirs), abs=0.002)
 
 
+def test_corrected_intervals_agree_with_scipy(galaxies):
+    """BCa, but for the quantile of Student's t, which is 1.98 for 400 galaxies without outliers."""
+    pred, _, true = galaxies
+    error = np.abs(pred[:, 0] - true[:, 0])
+    theirs = stats.bootstrap((error,), np.mean, n_resamples=4000, method="BCa", rng=0).confidence_interval
+    ours = intervals(lambda s: {"mean": s / len(error)}, error[:, None], 4000)["mean"]
+    assert [float(x[0]) for x in ours] == pytest.approx(list(theirs), abs=0.002)
+
+
+def test_corrected_intervals_hold_where_percentiles_are_too_narrow():
+    """Test sets of 20 squared errors, some of them large."""
+    held, root = {"percentile": 0, "corrected": 0}, 1.0
+    for seed in range(300):
+        x = np.random.default_rng(seed).chisquare(1, (20, 1))
+        plain = interval(bootstrap(rms, x, 400, seed)["rms"])
+        kinds = {"percentile": plain, "corrected": intervals(rms, x, 400, seed)["rms"]}
+        for kind, (low, high) in kinds.items():
+            held[kind] += bool(low[0] < root < high[0])
+    assert held["percentile"] / 300 < 0.91 < held["corrected"] / 300 < 0.985
+
+
+def rms(sums):
+    return {"rms": np.sqrt(sums / 20)}
+
+
+def test_a_score_without_scatter_has_an_interval_without_width():
+    low, high = intervals(lambda s: {"share": s / 30}, np.ones((30, 1)), 100)["share"]
+    assert low == high == 1
+    low, high = intervals(lambda s: {"none": s * np.nan}, np.ones((30, 1)), 100)["none"]
+    assert np.isnan(low) and np.isnan(high)
+
+
 def test_wilson_against_scipy():
     for k, n in ((0, 2), (1, 17), (22, 141), (283, 795), (5, 5)):
         theirs = stats.binomtest(k, n).proportion_ci(method="wilson")
@@ -349,9 +384,10 @@ def test_compare_is_the_bootstrap_of_the_difference(galaxies):
     for _ in range(40):
         rows = rng.integers(0, len(true), len(true))
         differences.append(kaggle_rmse(other[rows], true[rows]) - kaggle_rmse(pred[rows], true[rows]))
-    assert (found["lower"], found["upper"]) == pytest.approx(
-        tuple(np.quantile(differences, [0.025, 0.975])), abs=1e-9
-    )
+    left = leave_one_out(lambda sums: {"difference": np.diff(kaggle_headline(sums)["kaggle_rmse"])[:, 0]},
+                         np.stack(parts, axis=1))  # fmt: skip
+    ends = corrected(np.array(differences), found["difference"], left["difference"])
+    assert (found["lower"], found["upper"]) == pytest.approx(tuple(map(float, ends)), abs=1e-9)
     assert found["difference"] == pytest.approx(kaggle_rmse(other, true) - kaggle_rmse(pred, true))
     same = compare(kaggle_headline, parts[0], parts[0], resamples=20)["mean_r"]
     assert same["lower"] == same["difference"] == same["upper"] == 0
@@ -624,7 +660,7 @@ def test_evaluate_file_refuses_what_does_not_fit(packed, tmp_path):
         evaluate_file(predictions.iloc[:-1], store, split="test")
     with pytest.raises(BadInput, match="no votes for 1 "):
         evaluate_file(predictions.assign(id_str=["kaggle-x", *predictions.id_str[1:]]), store)
-    with pytest.raises(BadInput, match="sommelier predict"):
+    with pytest.raises(BadInput, match="check the name of the file"):
         evaluate_file(tmp_path / "none.parquet", store)
     (tmp_path / "text.parquet").write_text("no table")
     with pytest.raises(BadInput, match="text.parquet"):

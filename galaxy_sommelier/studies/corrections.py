@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Correction', 'fit_question', 'recalibrate', 'error_parts', 'rmse', 'mean_error', 'gains', 'bbse', 'mlls',
-           'reweighted', 'without_labels', 'correction_table']
+           'reweighted', 'without_labels', 'gain_of', 'correction_table']
 
 # %% ../../nbs/08_studies/03_corrections.ipynb #2630d0e1
 from collections.abc import Iterable
@@ -197,6 +197,12 @@ def without_labels(
     return found
 
 # %% ../../nbs/08_studies/03_corrections.ipynb #871d3403
+def gain_of(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 2, 2): before and after, from `error_parts`
+    """Return the fall of the root mean square error."""
+    errors = np.sqrt(sums[..., 0] / sums[..., 1])
+    return {"gain": errors[..., 0] - errors[..., 1]}
+
+
 def correction_table(
     old: tuple[np.ndarray, np.ndarray],  # predictions and vote fractions, galaxies that were not trained on
     new: tuple[np.ndarray, np.ndarray],  # and of the new survey
@@ -208,11 +214,10 @@ def correction_table(
 ) -> pd.DataFrame:  # method, labels, n, effective, before, after, gain, lower, upper
     """Return the gain from each correction on the new survey."""
     pred, true = new
-    rng, before, rows = np.random.default_rng(seed), error_parts(pred, true, schema), []
+    before, rows = error_parts(pred, true, schema), []
     for method, (corrected, size) in without_labels(old, pred, weights, schema).items():
         after = error_parts(corrected, true, schema)
-        drawn = [rng.integers(0, len(pred), len(pred)) for _ in range(500)]
-        ends = interval(np.array([rmse(before[i]) - rmse(after[i]) for i in drawn]))
+        ends = intervals(gain_of, np.stack([before, after], 1), 500, seed)["gain"]
         scores = rmse(before), rmse(after), rmse(before) - rmse(after)
         rows.append((method, 0, len(pred), size, *scores, *map(float, ends)))
     columns = ["method", "labels", "n", "effective", "before", "after", "gain", "lower", "upper"]
