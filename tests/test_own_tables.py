@@ -56,7 +56,8 @@ def test_a_table_of_ones_own_in_every_format(own, ending, tmp_path):
 
 def test_rounded_ids_and_rounded_fractions(own, tmp_path):
     root, table = own
-    for name, ids in {"float": table.id_str.astype(float), "text": table.id_str.astype(float).astype(str)}.items():
+    floats = table.id_str.astype(float)
+    for name, ids in {"float": floats, "text": floats.astype(str)}.items():
         table.assign(id_str=ids).to_parquet(root / f"{name}.parquet")
         words = "prepare", "table", "--root", root, "--table", f"{name}.parquet", "--out", tmp_path / name
         refused("floating-point numbers", *words)

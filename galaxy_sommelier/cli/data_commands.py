@@ -206,7 +206,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     SOURCE   expected under --root
     LAYOUTS
 
-    A table of your own has the columns id_str, survey, campaign, ra, dec
+    A table of your own (CSV, Parquet, FITS, VOTable or ECSV; name it with
+    --table) has the columns id_str, survey, campaign, ra, dec
     (degrees), path (of the image, from ROOT) and the fractions
     <question>_<answer>_fraction of the campaign's tree. Lists of ids have a
     column id_str, or GalaxyID (Kaggle), dr7objid or objid (Galaxy Zoo 2).

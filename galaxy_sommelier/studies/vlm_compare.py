@@ -17,7 +17,8 @@ from scipy.stats import binomtest, false_discovery_control
 
 from ..catalog.classes import CLASSES, label
 from ..catalog.schema import Schema, Tree
-from ..core.files import BadInput, atomic_path, sha256_of
+from ..core.files import BadInput, sha256_of
+from ..core.frames import write_csv
 from ..data.store import Store
 from ..evaluation.figures import grid, look, styled
 from ..evaluation.metrics import wilson
@@ -64,8 +65,7 @@ def write_gpt4o_results(
     """Write the answers as CSV in the second predecessor's form, and return them."""
     table = results_table(chosen.id_str, chosen.label, classes)
     table = stamped(table.rename(columns={"model_answer": "gpt4o_answer"}), dry_run)
-    with atomic_path(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+    write_csv(table, path)
     return table
 
 # %% ../../nbs/08_studies/08_vlm_compare.ipynb #3479d950
