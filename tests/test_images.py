@@ -171,6 +171,7 @@ def test_damaged_exif_does_no_harm():
     exif = b"Exif\0\0II*\0\xff\xff\xff\xff\x07\0"
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     assert np.array_equal(decode(JPEG[:2] + segment + JPEG[2:]), decode(JPEG))
+    assert np.array_equal(decode(JPEG[:2] + b"\0" + segment + JPEG[2:]), decode(JPEG))  # and stray bytes
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])

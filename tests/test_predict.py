@@ -110,7 +110,7 @@ def test_names_that_are_no_text(predicted, model, tmp_path):
         assert code == 0, output
     words = "--root", folder, "--out", tmp_path / "store", "--max-bad", 0.5
     code, output = sommelier("prepare", "images", *words)
-    assert code == 0 and "4 galaxies, 1 images left out" in output, output
+    assert code == 0 and "4 galaxies, 1 image left out" in output, output
 
 
 def test_bad_images_are_named_and_the_rest_goes_on(predicted, model, tmp_path):

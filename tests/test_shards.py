@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,33 @@ def test_pandas_pyarrow_and_datasets_read_the_folder(place, tmp_path):
     assert theirs["id_str"][:] == ids
 
 
+@pytest.mark.parametrize("what", ["folder", "table"])
+@pytest.mark.parametrize("change", ["swapped", "replaced"])
+def test_other_images_under_the_same_names_are_noticed(place, tmp_path, what, change):
+    """Two files that change their names, and an image that is replaced by one of the same size."""
+    images = tmp_path / "images"
+    shutil.copytree(place / "images", images)
+    first, second = sorted(images.iterdir())[:2]
+    size = max(file.stat().st_size for file in (first, second))
+    for file in (first, second):  # the same size and time: only the content tells them apart
+        file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+        os.utime(file, ns=(0, 0))
+    table = pd.DataFrame({"id_str": [f.stem for f in sorted(images.iterdir())]})
+    table.assign(path=[str(f) for f in sorted(images.iterdir())]).to_csv(tmp_path / "table.csv", index=False)
+    source = images if what == "folder" else tmp_path / "table.csv"
+    words = ("predict", source, "--model", place / "model", "--out", tmp_path / "out", "--no-tta")
+    assert sommelier(*words)[0] == 0
+    if change == "swapped":
+        first.rename(tmp_path / "aside")
+        second.rename(first)
+        (tmp_path / "aside").rename(second)
+    else:
+        content = second.read_bytes()
+        first.unlink()
+        first.write_bytes(content)
+    refused("differs in input", *words)
+
+
 @pytest.mark.parametrize("length", [0, 10, 0.5, -1])
 def test_a_truncated_shard_is_made_again(place, predict, tmp_path, length):
     assert predict("store", tmp_path / "out")[0] == 0
@@ -191,7 +219,8 @@ def test_other_results_are_refused_and_kept(place, predict, tmp_path):
             *options,
         )
     # into the store itself
-    refused("differs in", "predict", place / "store", "--model", place / "model", "--out", place / "store")
+    words = "--model", place / "model", "--out", place / "store"
+    refused("no predictions", "predict", place / "store", *words)
     same(content(place / "whole"), before)
     assert len(Store(place / "store").verify()) == SHARDS * IN_SHARD
 
@@ -241,7 +270,8 @@ def test_bad_images_of_a_folder_are_named(place, predict, tmp_path):
         and f"warning: 3 images of {len(good) + 2} left out" in output
         and "page: is not an image" in output
     )
-    assert set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"]) == {Path(good[3]).stem, "page", "empty"}
+    named = set(read_json(tmp_path / "out" / SUMMARY)["images"]["bad"])
+    assert named == {Path(good[3]).stem, "page", "empty"}
     stems = [Path(name).stem for name in good if name != good[3]]
     assert read_predictions(tmp_path / "out").id_str.tolist() == stems
 

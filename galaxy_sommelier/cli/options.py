@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from ..core.files import BadInput, Interrupted
+from ..core.files import BadInput, Interrupted, how_many
 from ..core.runs import RunFailed
 
 # %% ../../nbs/10_cli/01_options.ipynb #5d39fbfc
@@ -148,7 +148,7 @@ def kind_names() -> tuple[str, ...]:
 def echo_images(out: Path, report: dict) -> None:  # report: `ok`, a count, and `bad`, id -> reason
     """Print how many galaxies were used, and up to ten of the images that were left out, with the reason."""
     bad = report["bad"]
-    click.echo(f"{out}: {report['ok']:,} galaxies, {len(bad):,} images left out")
+    click.echo(f"{out}: {how_many(report['ok'], 'galaxy')}, {how_many(len(bad), 'image')} left out")
     for galaxy, reason in list(bad.items())[:10]:
         click.echo(f"  {galaxy}: {reason}")
     if len(bad) > 10:

@@ -63,10 +63,12 @@ def upright(
     return np.ascontiguousarray(pixels)
 
 
-def _orientation(image):
+def _orientation(exif):  # bytes that begin with EXIF
+    found = Image.Exif()
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # EXIF of any kind of damage; the pixels are whole
+        found.load(exif)
+        return found.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF has damage of any kind, where the pixels are whole
         return 1
 
 # %% ../../nbs/02_images/01_pixels.ipynb #01849207
@@ -103,10 +105,8 @@ def _decode_jpeg(data, name):
         raise
     except ValueError:
         pixels = _decode_strictly(_picture_only(data), name)
-    if b"Exif\0\0" not in data[: 1 << 16]:
-        return pixels
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return upright(pixels, _orientation(image))
+    exif = data.find(b"Exif\0\0", 0, 1 << 16)
+    return pixels if exif < 0 else upright(pixels, _orientation(data[exif : exif + (1 << 16)]))
 
 # %% ../../nbs/02_images/01_pixels.ipynb #235f7ce8
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")  # all that Pillow may open
@@ -141,7 +141,7 @@ def _decode_any(data, name):
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.height, image.width, name)
             image.load()
-            return upright(_to_rgb(image, name), _orientation(image))
+            return upright(_to_rgb(image, name), _orientation(image.info.get("exif", b"")))
     except UnidentifiedImageError:
         raise BadImage(name, f"is not an image in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:  # Pillow's own limit, far above ours
