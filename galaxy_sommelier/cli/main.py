@@ -16,7 +16,7 @@ import click
 from . import data_commands, model_commands
 from .options import echo_metrics, echo_table, folder_option, main, values_options
 from ..core.config import closest, value_of
-from ..core.files import BadInput, read_json
+from ..core.files import BadInput, read_json, writing
 from ..core.provenance import new_run_folder
 from galaxy_sommelier.core.runs import (
     describe,
@@ -158,6 +158,8 @@ def submit_verb(profile, words, parts, keys):
     check_command((*words, "--part", f"0/{parts}") if parts else words)
     slurm("sbatch", "--version")
     folder = new_run_folder(words[0], chosen.data or None).resolve()
+    with writing(folder):
+        folder.mkdir(parents=True)
     click.echo(f"job {submit(['sommelier', *words], chosen, folder, parts or 0)}: {folder}")
 
 # %% ../../nbs/10_cli/05_main.ipynb #96559be1

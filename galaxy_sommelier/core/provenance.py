@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .files import writing
 
 # %% ../../nbs/00_core/04_provenance.ipynb #e8ab4f74
 def data_root() -> Path:
@@ -28,13 +27,10 @@ def data_root() -> Path:
 def new_run_folder(
     experiment: str,  # its name, e.g. "finetune"
     root: str | Path | None = None,  # instead of data_root()
-) -> Path:  # exists and is empty
-    """Make <root>/runs/<experiment>-<UTC time>-<6 hexadecimal digits>."""
+) -> Path:  # made by the first who writes into it, so that a refused run leaves nothing
+    """Return the name of a new folder, <root>/runs/<experiment>-<UTC time>-<6 hexadecimal digits>."""
     name = f"{experiment}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-    path = Path(root or data_root()) / "runs" / name
-    with writing(path):
-        path.mkdir(parents=True)
-    return path
+    return Path(root or data_root()) / "runs" / name
 
 # %% ../../nbs/00_core/04_provenance.ipynb #8ba198c9
 PACKAGES = ("galaxy-sommelier", "torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow",

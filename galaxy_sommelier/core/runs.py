@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .config import closest, joined, mismatch, read_config
-from .files import BadInput, Interrupted, plain, read_json, write_json
+from .files import BadInput, Interrupted, plain, read_json, write_json, writing
 from .provenance import data_root, environment, new_run_folder
 
 # %% ../../nbs/00_core/05_runs.ipynb #02deb044
@@ -200,7 +200,8 @@ def open_experiment(
     if "out" not in values:
         raise BadInput(f"{notebook}: the parameters cell has no `out`, the folder to write to; add it")
     run = Path(out or values["out"] or new_run_folder(notebook.stem, root)).expanduser().resolve()
-    run.mkdir(parents=True, exist_ok=True)
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
     if (files := sorted(path.name for path in run.iterdir())) and "config.json" not in files:
         raise BadInput(f"{run}: holds other files ({files[0]} and more) and no run; choose another folder")
     values["out"] = str(run)

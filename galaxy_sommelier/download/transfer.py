@@ -131,7 +131,8 @@ def note_of(part: Part) -> dict:  # url, version, bytes; empty if nothing is kno
     """Return the note of an earlier transfer from the same address."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # no note, or a damaged one
         note = json.loads(part.beside.read_text())
-        return note if note["url"] == part.url else {}
+        sound = isinstance(note["version"], str | None) and isinstance(note["bytes"], int | None)
+        return note if sound and note["url"] == part.url else {}
     return {}
 
 
@@ -160,8 +161,8 @@ def continues(response: requests.Response, part: Part) -> bool:
     if response.status_code != 206 or not content:
         return False
     (start, end, total), note = map(int, content.groups()), note_of(part)
-    whole = start == part.size and end + 1 == total == (note["bytes"] or total)
-    return whole and length_of(response) in (None, total - start) and version_of(response) == note["version"]
+    whole = start == part.size and end + 1 == total == (note.get("bytes") or total)
+    return whole and length_of(response) in (None, total - start) and version_of(response) == note.get("version")
 
 # %% ../../nbs/03_download/02_transfer.ipynb #30d26067
 HINTS = {

@@ -8,6 +8,7 @@ __all__ = ['LONG_NAMES', 'MAX_NAME', 'MAX_COUNT', 'MAX_RATIO', 'HARMLESS', 'BAD_
            'unpack_into', 'unpack']
 
 # %% ../../nbs/03_download/03_unpack.ipynb #f0b2e49c
+import errno
 import gzip
 import lzma
 import os
@@ -185,7 +186,7 @@ def naming(archive: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BadInput(f"{archive}: no such file; check the name") from error
     except (*DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # the disk; a damaged bzip2 has no number
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk refuses
             raise
         what = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{archive}: is damaged or ends early ({what}); fetch it again") from error
