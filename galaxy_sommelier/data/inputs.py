@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Row', 'SHARD_ROWS', 'LOOKED_AT', 'open_image', 'open_images', 'open_ahead', 'Galaxies', 'store_shard', 'count_split',
            'store_galaxies', 'mixture_galaxies', 'not_an_input', 'frame_images', 'table_rows', 'no_images',
-           'count_rows', 'in_shards', 'listed_galaxies', 'file_galaxies', 'frame_galaxies', 'input_kind', 'open_input']
+           'count_rows', 'in_shards', 'listed_galaxies', 'image_states', 'file_galaxies', 'frame_galaxies',
+           'input_kind', 'open_input']
 
 # %% ../../nbs/04_data/07_inputs.ipynb #fbf77475
 import os
@@ -99,6 +100,7 @@ class Galaxies:
     rows: Callable[[Collection[int]], Iterator[tuple[int, Iterable[Row]]]]  # numbers -> (number, rows)
     folder: Path | None = None  # of the store or mixture, or None
     schema: Schema | None = None  # of the store or mixture, or None
+    scale: float = 1.0  # size of the galaxies in the images, see `data.store.write_store`; NaN: several
 
     @cached_property
     def store(self) -> Store | None:
@@ -147,7 +149,7 @@ def store_galaxies(
     def rows(numbers):
         yield from ((i, store_shard(files[i], split)) for i in numbers)
 
-    return Galaxies(identity, sizes, rows, path, schema)
+    return Galaxies(identity, sizes, rows, path, schema, facts.get("scale", 1.0))
 
 # %% ../../nbs/04_data/07_inputs.ipynb #7410c70f
 def mixture_galaxies(
@@ -164,7 +166,9 @@ def mixture_galaxies(
             yield from ((number, found) for _, found in part.rows([i]))
 
     identity = sha256_of(mixed.fingerprint, split or "")
-    found = Galaxies(identity, [part.sizes[i] for part, i in shards], rows, mixed.path, mixed.schema)
+    scales = np.unique(mixed.scale if split is None else mixed.scale[mixed.indices(split)])
+    scale = float(scales[0]) if len(scales) == 1 else np.nan
+    found = Galaxies(identity, [part.sizes[i] for part, i in shards], rows, mixed.path, mixed.schema, scale)
     found.store = mixed
     return found
 
@@ -243,19 +247,29 @@ def listed_galaxies(
     return Galaxies(identity, sizes, lambda numbers: in_shards(rows(), numbers))
 
 # %% ../../nbs/04_data/07_inputs.ipynb #9017e32c
+def image_states(rows: Iterable[Row]) -> Iterator[str]:
+    """Return for each galaxy a text that changes when its image file does, or is exchanged for another."""
+    for name, path in rows:
+        if isinstance(path, Path) and path.exists():
+            state = path.stat()
+            yield f"{name} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
+        else:
+            yield f"{name} {path if isinstance(path, Path) else ''}"
+
+
 def file_galaxies(source: Path) -> Galaxies:
     """Return the galaxies of a folder of images, of one image, or of a table's file."""
     if not source.exists():
         raise not_an_input(source)
     stem = image_stem(source.name)
     if source.is_file() and (stem is None or is_fits_table(source)):
-        return listed_galaxies(count_rows(source), sha256_file(source), lambda: table_rows(source))
+        count = count_rows(source)  # refuses a table without images at once
+        identity = sha256_of(sha256_file(source), *image_states(table_rows(source)))
+        return listed_galaxies(count, identity, lambda: table_rows(source))
     paths = images_by_id(source) if source.is_dir() else {readable(stem): source}
     if not paths:
         raise not_an_input(source)
-    states = ((name, path.stat()) for name, path in paths.items())
-    identity = sha256_of(*(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states))
-    return listed_galaxies(len(paths), identity, paths.items)
+    return listed_galaxies(len(paths), sha256_of(*image_states(paths.items())), paths.items)
 
 
 def frame_galaxies(table: pd.DataFrame) -> Galaxies:
@@ -264,8 +278,7 @@ def frame_galaxies(table: pd.DataFrame) -> Galaxies:
         raise BadInput("the galaxy table: no galaxies in this table")
     if not any(path and path.exists() for path in paths.values()):
         raise no_images("the galaxy table", len(paths), *next(iter(paths.items())))
-    identity = sha256_of(*(f"{name} {path}" for name, path in paths.items()))
-    return listed_galaxies(len(paths), identity, paths.items)
+    return listed_galaxies(len(paths), sha256_of(*image_states(paths.items())), paths.items)
 
 
 def input_kind(

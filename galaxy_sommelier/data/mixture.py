@@ -11,7 +11,7 @@ __all__ = ['twin', 'by_new_names', 'union_schema', 'names_in', 'answers_in', 're
 import os
 from collections.abc import Collection
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -236,8 +236,8 @@ def kinds_in_union(store: Store, union: Schema) -> Kinds:
 def alike(mixed: "MixedStore") -> list[np.ndarray]:  # bool (N,) each
     """Group galaxies that have fractions of the same kinds and of the same questions."""
     groups = {}
-    for number, part in enumerate(mixed.parts.values()):
-        rows = slice(mixed.starts[number], mixed.starts[number + 1])
+    for start, end in pairwise(mixed.starts):
+        rows = slice(start, end)
         unknown = np.isnan(mixed.fractions[rows]).all(axis=0)
         key = (int(mixed.kind[rows][0]), unknown.tobytes())
         groups.setdefault(key, np.zeros(len(mixed), bool))[rows] = True

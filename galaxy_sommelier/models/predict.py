@@ -267,15 +267,12 @@ def rows_of(galaxies: Galaxies, indices: Iterable[int]) -> Iterable[Row]:
     return ((store.ids[i], store.jpeg(i)) for i in indices)
 
 
-def scale_of(galaxies: Galaxies, indices: Iterable[int] | None, split: str | None) -> float:
+def scale_of(galaxies: Galaxies, indices: Iterable[int] | None = None) -> float:
     """Return the scale of the images of a store's galaxies; 1 for other inputs."""
-    if (store := galaxies.store) is None:
-        return 1.0
-    rows = slice(None) if split is None else store.indices(split)
-    scales = np.unique(store.scale[rows if indices is None else indices])
-    if len(scales) > 1:
-        what = f"galaxies have {len(scales)} different scales, {scales[0]:g} to {scales[-1]:g}"
-        raise BadInput(f"{store.path}: its {what}; predict its stores one by one")
+    scales = [galaxies.scale] if indices is None else np.unique(galaxies.store.scale[indices])
+    if len(scales) > 1 or np.isnan(scales).any():
+        what = "its galaxies have images of several scales"
+        raise BadInput(f"{galaxies.folder}: {what}; predict its stores one by one")
     return float(next(iter(scales), 1.0))
 
 
@@ -308,7 +305,7 @@ def predict(
     if indices is not None:
         shards, total = [(0, rows_of(galaxies, indices))], len(indices)
     options = (tta, batch_size, precision, embeddings, additions)
-    options += (kind_number(model, kind), scale or scale_of(galaxies, indices, split))
+    options += (kind_number(model, kind), scale or scale_of(galaxies, indices))
     with tqdm(total=total, desc="predict", unit="galaxy", disable=total <= 500) as bar:
         tables, reports = zip(*(predict_rows(model, rows, bar, *options) for _, rows in shards), strict=True)
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)

@@ -109,7 +109,7 @@ def predict_shards(
         raise BadInput(f"{out}: shards need a folder; give a name without the ending {out.suffix}")
     model, galaxies = named_model(model), open_input(source, split)
     options = {"tta": tta, "precision": precision, "embeddings": embeddings}
-    options |= {"kind": kind_number(model, kind), "scale": scale or scale_of(galaxies, None, split)}
+    options |= {"kind": kind_number(model, kind), "scale": scale or scale_of(galaxies)}
     made_of = {
         "model": model_key(model),
         "input": galaxies.identity[:16],
