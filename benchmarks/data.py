@@ -76,13 +76,13 @@ def in_turn(repeats, **sides):
 
 def with_pil(file):  # a path, or bytes as a file
     """Decode and resize with Pillow."""
-    with Image.open(file) as image:
+    with Image.open(file, formats=["JPEG"]) as image:
         return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 def with_transformers(data):
     """Decode with Pillow, resize with the image processor of DINOv2."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         return PROCESSOR(image.convert("RGB"))["pixel_values"][0]
 
 
