@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from galaxy_sommelier.core.files import BadInput
+from galaxy_sommelier.core.tables import header as columns
 from galaxy_sommelier.images.fits import FitsImage, LeftOut, is_fits, join, read_fits
 from galaxy_sommelier.images.pixels import BadImage
 from galaxy_sommelier.images.stretch import RECIPES, decode_any, default_recipe, read_any, resample, to_rgb
@@ -194,6 +195,13 @@ def test_a_file_that_promises_too_much_is_refused_before_it_is_unpacked(tmp_path
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert time.monotonic() - start < 10 and peak < 2 * path.stat().st_size + 2e8
+
+
+def test_a_table_that_promises_too_much_is_refused(tmp_path):
+    for what in ("NAXIS = 1,000,000,000", "TFIELDS = 1,000,000,000"):
+        (tmp_path / "table.fits").write_bytes(PROMISES[what]())
+        with pytest.raises(BadInput, match=f"table.fits: promises {what}"):
+            columns(tmp_path / "table.fits")
 
 
 def test_a_large_image_is_drawn_at_1536_pixels(tmp_path):

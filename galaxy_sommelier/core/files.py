@@ -174,7 +174,7 @@ def _fits_cards(stream):  # keyword -> text of its value; empty where no further
             cards.setdefault(card[:8].rstrip(), card[10:].split("/")[0].strip())
         if len(block) < FITS_BLOCK:
             raise BadInput("is cut off or damaged in a header; fetch it again")
-    raise BadInput(f"has a header of over {FITS_HEADER:,} bytes; give a file with the galaxy alone")
+    raise BadInput(f"has a header of over {FITS_HEADER:,} bytes; give a smaller file")
 
 # %% ../../nbs/00_core/01_files.ipynb #d503b874
 def _fits_number(cards, key, most, default=None):
@@ -182,7 +182,7 @@ def _fits_number(cards, key, most, default=None):
     if text is None or not str(text).lstrip("+").isdecimal():
         raise BadInput(f"is damaged: {key} is {text or 'missing'} in a header, not a whole number; correct the card")
     if (number := int(text)) > most:
-        raise BadInput(f"promises {key} = {number:,}, more than {most:,}; give a file with the galaxy alone")
+        raise BadInput(f"promises {key} = {number:,}, more than {most:,}; give a smaller file")
     return number
 
 
@@ -194,7 +194,7 @@ def _fits_axes(cards, key, most):  # number of elements; 0 without axes
     size = math.prod(sides) if sides else 0
     if size > most:
         shape = "x".join(map(str, sides[:6])) + "..." * (count > 6)
-        raise BadInput(f"promises {shape} = {size:,} numbers, more than {most:,}; cut the galaxy out first")
+        raise BadInput(f"promises {shape} = {size:,} numbers, more than {most:,}; give a smaller file")
     return size
 
 # %% ../../nbs/00_core/01_files.ipynb #857dd29b
@@ -218,9 +218,9 @@ def fits_length(
         end = stream.tell() + width * groups * (extra + size)
         start = -(-end // FITS_BLOCK) * FITS_BLOCK
         if start > most:
-            raise BadInput(f"promises {start:,} bytes, more than {most:,}; cut the galaxy out first")
+            raise BadInput(f"promises {start:,} bytes, more than {most:,}; give a smaller file")
         stream.seek(start)
-    raise BadInput(f"has over {FITS_PARTS:,} parts; give a file with the galaxy alone")
+    raise BadInput(f"has over {FITS_PARTS:,} parts; give a smaller file")
 
 # %% ../../nbs/00_core/01_files.ipynb #f631c9f2
 def sha256_file(path: str | Path) -> str:  # 64 hexadecimal digits

@@ -9,7 +9,6 @@ __all__ = ['FLAT', 'SIDE', 'SCALE', 'INTERVAL', 'RATE_LIMITS', 'LEGACY_MAX', 'LE
            'bands_of', 'best_of']
 
 # %% ../../nbs/03_download/05_services.ipynb #892e58f9
-import bz2
 import importlib
 import io
 import math
@@ -32,6 +31,7 @@ from scipy import ndimage
 from ..core.files import BadInput
 from .fetch import PARALLEL
 from .transfer import TIMEOUT, check_answer, new_session, reaching
+from ..images.fits import unpacked
 from ..images.pixels import BadImage, decode, flat
 
 # %% ../../nbs/03_download/05_services.ipynb #7c2bfa7b
@@ -72,10 +72,11 @@ def check_cube(
 ) -> bytes:  # the same
     """Refuse what is not a FITS cube, has another size, or lacks a band."""
     try:
-        with fits.open(io.BytesIO(data)) as hdus:
+        with fits.open(io.BytesIO(unpacked(data)[0])) as hdus:
             cube = np.array(hdus[0].data, dtype=np.float32)
     except Exception as error:  # damaged bytes can lead to an error of any kind
-        raise BadImage(name, f"cannot be read as FITS ({' '.join(str(error).split())})") from None
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise BadImage(name, f"cannot be read as FITS ({reason})") from None
     if cube.shape != (len(bands), side, side):
         raise BadImage(name, f"has the shape {cube.shape} where {(len(bands), side, side)} was requested")
     if missing := [band for band, plane in zip(bands, cube, strict=True) if empty(plane)]:
@@ -245,11 +246,12 @@ SDSS_SCALE = 0.396127  # arcsec per pixel
 def read_field(data: bytes, name: str) -> tuple[np.ndarray, WCS]:  # (H, W) nanomaggies, their position
     """Read one band of a field from a bz2-compressed FITS file."""
     try:
-        with fits.open(io.BytesIO(bz2.decompress(data))) as hdus:
+        with fits.open(io.BytesIO(unpacked(data)[0])) as hdus:
             rows, columns = hdus[0].shape
             return np.array(hdus[0].data, dtype=np.float32).reshape(rows, columns), WCS(hdus[0].header)
     except Exception as error:  # damaged bytes can lead to an error of any kind
-        raise BadImage(name, f"its field cannot be read ({' '.join(str(error).split())})") from None
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise BadImage(name, f"its field cannot be read ({reason})") from None
 
 
 def cut_fields(
