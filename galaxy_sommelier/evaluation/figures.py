@@ -194,6 +194,7 @@ def answer_scatter(
 def confusion(
     matrix: Sequence[Sequence[int]],  # (C, C) counts: rows true, columns predicted
     classes: Sequence[str],
+    title: str = "",  # such as the accuracy, beside that of a constant
 ) -> Figure:
     """Draw a confusion matrix with counts and shares of each true class."""
     counts, names = np.asarray(matrix), list(classes)
@@ -213,6 +214,7 @@ def confusion(
     rows = [f"{name}\n(n = {n})" for name, n in zip(names, totals, strict=True)]
     axis.set_yticks(range(len(names)), rows)
     axis.set(xlabel="predicted", ylabel="volunteers")
+    axis.set_title(title, fontsize=9)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     return figure
@@ -279,12 +281,12 @@ def draw_floor_bars(
     place, constant = np.arange(len(table))[::-1], table[f"constant_{score}"]
     nothing = pd.Series(np.nan, table.index)
     floor = table.get(f"floor_{score}", nothing).fillna(constant)
-    bar = {"height": 0.62, "color": TRUTH, "edgecolor": TRUTH, "label": "from constant to floor"}
+    bar = {"height": 0.62, "color": TRUTH, "edgecolor": TRUTH, "label": "from the error of a constant (right end) to the noise of the votes (left)"}
     axis.barh(place, constant - floor, left=floor, **bar)
     low, high = (table.get(f"{score}_{end}", table[score]) for end in ("lower", "upper"))
     ends = np.stack([table[score] - low, high - table[score]]).clip(0)
     style = look(1) | {"linestyle": "none", "markersize": 4.5}
-    axis.errorbar(table[score], place, xerr=ends, label="model (number: skill)", capsize=2.5, **style)
+    axis.errorbar(table[score], place, xerr=ends, label="model, 95 % interval; number: skill, 0 at the right end and 1 at the left", capsize=2.5, **style)
     right = np.fmax(np.fmax(constant, table[score]), high)
     for y, x, skill in zip(place, right, table.get(f"skill_{score}", nothing), strict=True):
         text = f"{skill:.2f}" if np.isfinite(skill) else ""
@@ -299,7 +301,7 @@ def draw_reliability(
     tables: dict[str, pd.DataFrame],  # name -> rows of one answer, from `reliability`
 ) -> None:
     """Draw mean vote against mean prediction in bins."""
-    axis.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1)
+    axis.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="as voted")
     for n, (name, rows) in enumerate(tables.items()):
         style = look(n) | {"markersize": 4, "linewidth": 1.2, "elinewidth": 1, "label": name}
         axis.errorbar(rows.predicted, rows.voted, yerr=rows.upper - rows.voted, **style)
@@ -316,7 +318,8 @@ def draw_coverage(
     ends = np.stack([rows.coverage - rows.lower, rows.upper - rows.coverage])
     axis.errorbar(rows.level, rows.coverage, yerr=ends, capsize=3, **(look(1) | {"linestyle": "none"}))
     low = min(0.4, rows.lower.min() - 0.05)
-    axis.set(xlabel="level of the interval", ylabel="share of counts inside", aspect="equal")
+    axis.set(xlabel="level of the interval", ylabel="share of vote counts inside", aspect="equal")
+    axis.set_title("do the intervals hold? (dashed: exactly)", fontsize=9)
     axis.set(xlim=(low, 1.02), ylim=(low, 1.02))
 
 # %% ../../nbs/06_evaluation/06_figures.ipynb #bed6b275

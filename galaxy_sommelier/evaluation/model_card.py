@@ -331,12 +331,12 @@ def card_figure(e: Evidence) -> Figure:
     figure = plt.figure(figsize=(8.6 if right else 6.4, max(4.6, 0.9 + 0.17 * len(table))))
     axes = figure.subplot_mosaic(mosaic, width_ratios=[1.5, 1] if right else None)
     draw_floor_bars(axes["scores"], table)
-    figure.legend(*axes["scores"].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    figure.legend(*axes["scores"].get_legend_handles_labels(), loc="outside upper left", ncols=1)
     if right:
         question, bins, axis = e.schema.questions[0], e.checked.reliability, axes["reliability"]
         rows = {name: bins[bins.answer == f"{question.name}_{name}"] for name in question.answers}
         draw_reliability(axis, rows)
-        axis.set(xlabel="predicted fraction", ylabel="volunteers", title=question.name)
+        axis.set(xlabel="predicted fraction", ylabel="volunteers", title=f"{question.name}: are fractions right on average?")
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize=8)
     if "coverage" in axes:
         draw_coverage(axes["coverage"], e.checked.held)

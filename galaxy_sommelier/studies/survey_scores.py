@@ -237,7 +237,7 @@ def ranges(
     value: str,  # column of the value; `lower` and `upper` are the ends of its interval
     names: str | Sequence[str],  # columns that name a row
     title: str,  # what the values are, with their unit
-    zero: float = 0.0,  # where the line is drawn
+    zero: float | Sequence[float] = 0.0,  # where the line is drawn, for all rows or for each
 ) -> Figure:
     """Draw values with intervals, one below the other."""
     names = [names] if isinstance(names, str) else list(names)
@@ -246,7 +246,11 @@ def ranges(
     style = look(1) | {"linestyle": "none"}
     places = np.arange(len(table))
     axis.errorbar(table[value].astype(float), places, xerr=error_ends(table, value), capsize=3, **style)
-    axis.axvline(zero, color="0.35", linestyle="--", linewidth=1)
+    dashed = {"color": "0.35", "linestyle": "--", "linewidth": 1}
+    if np.ndim(zero):
+        axis.vlines(zero, places - 0.4, places + 0.4, **dashed)
+    else:
+        axis.axvline(zero, **dashed)
     axis.set_yticks(range(len(table)), labels)
     axis.invert_yaxis()
     axis.margins(y=0.08)
@@ -270,7 +274,8 @@ def survey_errors(
     axis.set_xticks(range(len(table)), table.what, rotation=30, ha="right", rotation_mode="anchor")
     axis.set_xlim(-0.6, len(table) - 0.4)
     axis.margins(y=0.25)
-    axis.set_ylabel("RMSE of fractions")
+    axis.set_ylabel("RMSE of the vote fractions (0 to 1)")
+    axis.set_title(f"dashed: the error in {table.what.iloc[0]}", fontsize=9)
     return figure
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #d207e0df
@@ -290,7 +295,8 @@ def ood_histograms(
         style = {key: value for key, value in look(n - 1).items() if key != "marker"}
         axis.stairs(shown, edges, label=f"{kind} (n = {len(values)})", linewidth=1.8, **style)
     axis.axvline(1, color="0.35", linestyle="--", linewidth=1)
-    axis.set(xlabel="ood_score", ylabel="share of galaxies")
+    axis.set_xlabel("ood_score (0: a typical training galaxy; dashed, 1: the edge of their most unusual 5 %)")
+    axis.set_ylabel("share of galaxies")
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
@@ -309,4 +315,7 @@ def auroc_map(
     labels = [name.replace("_", " ") for name in wide]
     axis.set_xticks(range(wide.shape[1]), labels, rotation=30, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(wide)), wide.index)
+    axis.set_title(
+        "AUROC: probability that such an image scores\nhigher than a familiar galaxy (0.5: guessing)", fontsize=9
+    )
     return figure
