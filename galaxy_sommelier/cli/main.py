@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from . import data_commands, model_commands
-from .options import echo_metrics, echo_table, folder_option, main, values_options
+from .options import echo_meanings, echo_metrics, echo_table, folder_option, main, values_options
 from ..core.config import closest, value_of
 from ..core.files import BadInput, read_json, writing
 from ..core.provenance import new_run_folder
@@ -67,7 +67,7 @@ def run_command(experiment, config, pairs, out, show, profile, keys):
     sommelier run gz2_test -p root data/gz2 --slurm perlmutter -s account m1234
     """
     if show:
-        click.echo(describe(find_experiment(experiment)).to_string())
+        echo_meanings(describe(find_experiment(experiment)))
         return
     if keys and not profile:
         raise BadInput("-s sets a key of a Slurm profile; name the profile with --slurm")

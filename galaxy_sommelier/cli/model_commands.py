@@ -18,6 +18,7 @@ from galaxy_sommelier.cli.options import (
     SHARE,
     LazyChoice,
     echo_images,
+    echo_meanings,
     file_option,
     folder_option,
     kind_names,
@@ -34,7 +35,7 @@ def show_settings(context, option, wanted):
     if wanted:
         from galaxy_sommelier.training.settings import TrainSettings
 
-        click.echo(TrainSettings.describe().to_string())
+        echo_meanings(TrainSettings.describe())
         context.exit()
 
 
@@ -109,9 +110,15 @@ def echo_headline(metrics: dict) -> None:
         click.echo(f"{'galaxies':26s}{metrics['n']:,}")
     if metrics.get("learned"):
         click.echo(f"{'left out':26s}{metrics['learned']:,}, on which the model was trained")
-    if across := (kinds := metrics.get("kinds") or {}).get("across"):
+    kinds = metrics.get("kinds") or {}
+    if across := kinds.get("across"):
         click.echo(f"across kinds: predicted {kinds['predictions']}, votes {kinds['votes']}: other quantities for")
         click.echo(f"  {', '.join(across)}, so that their difference is not the model's error alone")
+    for row in kinds.get("difference", ()):
+        click.echo(
+            f"  {row['answer']}: RMSE {row['rmse']:.3f}, {row['rmse_on_line']:.3f} after a line between the kinds; "
+            f"labels of {row['galaxies']} galaxies that have both: {row['labels_rms']:.3f} and {row['labels_left']:.3f}"
+        )
     for name in (name for name in PRINTED if metrics.get(name) is not None):
         low, high, skill = (metrics.get(f"{name}_{end}") for end in ("lower", "upper", "skill"))
         line = f"{name:26s}{metrics[name]:.4f}" + ("" if low is None else f"  [{low:.4f}, {high:.4f}]")

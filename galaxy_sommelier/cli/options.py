@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AGAIN', 'GOES_ON', 'HELP', 'SHARE', 'ENDINGS', 'WIDTH', 'one_line', 'plain_warning', 'at_home', 'Verbs',
            'main', 'values_options', 'file_option', 'folder_option', 'LazyChoice', 'kind_names', 'echo_images',
-           'echo_table', 'is_number', 'echo_metrics']
+           'echo_table', 'echo_meanings', 'is_number', 'echo_metrics']
 
 # %% ../../nbs/10_cli/01_options.ipynb #d3c3abdb
 import os
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -164,6 +165,13 @@ def echo_table(table) -> None:  # DataFrame; its first column names the rows
     click.echo(table.to_string(line_width=WIDTH, na_rep="-", float_format="%.4g", max_colwidth=60))
 
 
+def echo_meanings(table) -> None:  # DataFrame with a default and a meaning for each name
+    """Print the defaults and meanings of parameters or settings within `WIDTH`."""
+    for name, (default, meaning) in zip(table.index, table.to_numpy(), strict=True):
+        click.echo(textwrap.fill(f"{name} = {default}", WIDTH, subsequent_indent="    "))
+        click.echo(textwrap.fill(meaning, WIDTH, initial_indent="    ", subsequent_indent="    "))
+
+
 def is_number(value) -> bool:
     """Return whether a value of `metrics.json` is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -187,4 +195,4 @@ def echo_metrics(metrics: dict, most: int = 12) -> None:  # most: single numbers
     for key in list(single)[:most]:
         click.echo(f"{key:40s}{single[key]:.4g}")
     if len(single) > most:
-        click.echo(f"and {len(single) - most} more numbers in metrics.json")
+        click.echo(f"and {how_many(len(single) - most, 'more number')} in metrics.json")
