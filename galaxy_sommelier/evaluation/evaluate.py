@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.classes import CLASSES, label
-from ..catalog.kinds import across, name_of
+from ..catalog.kinds import across, lines_between, name_of
 from ..catalog.schema import GZ2, Schema
 from ..catalog.table import with_ids
 from ..core.files import BadInput, few_of, how_many, sha256_of
@@ -214,10 +214,17 @@ def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> set[str]:
     return set(guess.id_str[learned.seen(guess.id_str)]) & set(ids)
 
 
-def _kinds(guess: pd.DataFrame, store: Store) -> dict:
-    """Return the kinds of the fractions on both sides, and the questions in which they are other quantities."""
+def _kinds(guess: pd.DataFrame, store: Store, pred: np.ndarray, true: np.ndarray) -> dict:
+    """Name the kinds of both sides; where they are other quantities, tell what the labels' difference explains."""
     ours, theirs = guess.attrs.get("kinds") or {}, store.kinds[0]
-    return {"predictions": name_of(ours), "votes": name_of(theirs), "across": across(ours, theirs)}
+    found = {"predictions": name_of(ours), "votes": name_of(theirs), "across": across(ours, theirs)}
+    rows = []
+    for answer, line in lines_between(ours, theirs).items():
+        x, y = pred[:, store.schema.index(answer)], true[:, store.schema.index(answer)]
+        row = {"answer": answer, "rmse": np.sqrt(np.nanmean((x - y) ** 2))}
+        row |= {"rmse_on_line": np.sqrt(np.nanmean((line(x) - y) ** 2)), "labels_rms": line.rms}
+        rows.append(row | {"labels_left": line.left, "galaxies": line.galaxies})
+    return found | {"difference": _plain(rows)}
 
 
 def _select(guess: pd.DataFrame, store: Store, split: str | None) -> tuple[pd.DataFrame, np.ndarray]:
@@ -290,7 +297,7 @@ def evaluate_file(
     votes = None if store.votes is None else store.votes[rows]
     found = scores(pred, true, store.schema, constant, votes, guess["id_str"].tolist(), resamples, seed)
     classes = _plain(_class_scores(guess, store.table.iloc[rows], store.schema))
-    found |= {"learned": len(learned), "kinds": _kinds(guess, store)}
+    found |= {"learned": len(learned), "kinds": _kinds(guess, store, pred, true)}
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #6476896f
