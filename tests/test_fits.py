@@ -14,7 +14,7 @@ from PIL import Image
 
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.core.tables import header as columns
-from galaxy_sommelier.images.fits import FitsImage, LeftOut, is_fits, join, read_fits
+from galaxy_sommelier.images.fits import FitsImage, LeftOut, _tell, is_fits, join, read_fits
 from galaxy_sommelier.images.pixels import BadImage
 from galaxy_sommelier.images.stretch import RECIPES, decode_any, default_recipe, read_any, resample, to_rgb
 
@@ -346,6 +346,7 @@ def test_only_the_bits_of_a_mask_that_mean_not_measured_count(tmp_path, survey):
 
 
 def test_a_mask_of_an_unknown_survey_is_named_and_not_applied(tmp_path):
+    _tell.cache_clear()  # it is told once in a process
     mask = fits.ImageHDU(np.full((SIDE, SIDE), 4, np.int16), name="DQ")
     with pytest.warns(LeftOut, match="mask DQ"):
         image = read_fits(write(tmp_path / "mask.fits", scene((1, 1, 1))[1], mask, TELESCOP="ESO-NTT"))
@@ -616,7 +617,19 @@ def test_the_rgb_image_is_upright():
 def test_where_no_recipe_fits_the_error_names_those_that_would(names, unit, message):
     with pytest.raises(BadInput, match=message) as caught:
         to_rgb(image_of(scene((1, 1, 1))[: len(names)], names, unit))
-    assert "made" in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).count("made") == 1 and "\n" not in str(caught.value)
+
+
+def test_what_the_message_says_to_write_into_the_header_helps(tmp_path):
+    light, path = scene((0.3, 0.6, 0.9)), tmp_path / "cube.fits"
+    with pytest.raises(BadImage, match="BUNIT = 'nanomaggy' and BANDS = 'gri' or BANDS = 'grz'") as caught:
+        read_any(write(path, light))
+    assert str(caught.value).count("cube.fits") == 1 and "unit=" not in str(caught.value)
+    assert read_any(write(path, light, BUNIT="nanomaggy", BANDS="grz")).shape == (SIDE, SIDE, 3)
+    griz, cards = np.concatenate([light, light[:1]]), {"BUNIT": "nanomaggy", "BANDS": "griz"}
+    with pytest.raises(BadImage, match="SURVEY = 'SDSS' or 'DECaLS'"):
+        read_any(write(path, griz, **cards))
+    assert read_any(write(path, griz, SURVEY="DECaLS", **cards)).shape == (SIDE, SIDE, 3)
 
 
 def test_a_named_recipe_takes_unnamed_bands_in_their_order():

@@ -25,6 +25,7 @@ from astropy.coordinates import angular_separation
 from astropy.io import fits
 
 from ..core.files import BadInput, fits_length
+from ..core.folders import PassedOver
 from .fits_header import band_names, flux_scale, number, sky_place, survey_of
 from .fits_planes import bad_pixels, is_map, marked, sides, sorted_planes
 from .pixels import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, BadImage, read_bytes
@@ -229,7 +230,7 @@ def _assemble(hdus, name, unit):
     return _check_bands(replace(found, left_out=tuple(planes.left_out), name=name))
 
 # %% ../../nbs/02_images/07_fits.ipynb #61a3a18a
-class LeftOut(UserWarning):
+class LeftOut(PassedOver):
     """A file holds images beside that of the sky."""
 
 

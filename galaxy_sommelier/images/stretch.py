@@ -166,6 +166,16 @@ def _order(image, recipe):  # indices of the recipe's bands, or why it does not 
     )
 
 # %% ../../nbs/02_images/08_stretch.ipynb #a93044e7
+def _missing_cards(image, possible):  # what to write into the header, so that one of these recipes fits
+    cards = [] if image.unit == "nanomaggy" else ["BUNIT = 'nanomaggy'"]
+    if not any(image.names):
+        bands = [f"BANDS = '{''.join(NEEDS[recipe])}'" for recipe in possible if recipe in ("sdss", "decals")]
+        cards += [" or ".join(bands) or ", ".join(f"BAND{i + 1}" for i in range(len(image.names)))]
+    condition = "if the bands run from blue to red in nanomaggies"
+    advice = f"write {' and '.join(cards)} into the header, or name {' or '.join(possible)} for to_rgb"
+    return f"{condition}, {advice}"
+
+
 def default_recipe(image: FitsImage) -> str:  # a key of RECIPES
     """Choose the recipe by the header of an image, or raise `BadInput` with those that fit."""
     named = [recipe for recipe in RECIPES if recipe == "grey" or any(image.names)]
@@ -174,16 +184,17 @@ def default_recipe(image: FitsImage) -> str:  # a key of RECIPES
         return image.survey
     if len(fitting) == 1:
         return fitting[0]
+    about = f"{image.name}: {image}"
     if fitting:
-        raise BadInput(f"{image.name}: several recipes fit ({', '.join(fitting)}); name one")
+        advice = "write SURVEY = 'SDSS' or 'DECaLS' into its header, or name one for to_rgb"
+        raise BadInput(f"{about}: several recipes fit ({', '.join(fitting)}); {advice}")
     possible = [
         recipe for recipe in RECIPES if isinstance(_order(replace(image, unit="nanomaggy"), recipe), list)
     ]
-    about = f"{image.name} ({image}): no recipe fits by the header"
     if not possible:
-        raise BadInput(f"{about}; join or choose bands for one of {', '.join(RECIPES)}")
-    advice = f"give unit='nanomaggy' and name {' or '.join(possible)}"
-    raise BadInput(f"{about}; if the bands run from blue to red in nanomaggies, {advice}")
+        advice = f"join or choose bands for one of {', '.join(RECIPES)}"
+        raise BadInput(f"{about}: no recipe fits by the header; {advice}")
+    raise BadInput(f"{about}: no recipe fits by the header; {_missing_cards(image, possible)}")
 
 # %% ../../nbs/02_images/08_stretch.ipynb #5527ac20
 def to_rgb(
