@@ -150,7 +150,8 @@ def test_every_help_has_an_example():
 def test_two_prepares_do_not_share_a_folder(kaggle, tmp_path):
     (tmp_path / ".unfinished-store").mkdir()
     with alone(tmp_path / ".unfinished-store"):
-        refused("another process is at work", "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store")
+        words = ("prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store")
+        refused("another process is at work", *words)
     assert [p.name for p in tmp_path.iterdir()] == [".unfinished-store"]
     assert sommelier("prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "store")[0] == 0
     assert [p.name for p in tmp_path.iterdir()] == ["store"]

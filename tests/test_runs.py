@@ -130,7 +130,8 @@ def test_a_kernel_that_dies_is_a_failed_cell(nap, tmp_path):
     notebook.cells[2].source = "import os; os._exit(9)"
     nbformat.write(notebook, nap)
     done = sommelier("run", nap, "--out", tmp_path / "one")
-    assert done.returncode == 1 and "the kernel died, most likely out of memory" in done.stderr.splitlines()[-1]
+    line = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "the kernel died, most likely out of memory" in line
     assert "Traceback" not in done.stderr and sorted(p.name for p in (tmp_path / "one").iterdir()) == [
         "config.json", "environment.json", "notebook.ipynb", "started.json"
     ]
