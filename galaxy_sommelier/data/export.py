@@ -151,6 +151,10 @@ def write_fits(table: Table, path: Path, facts: dict[str, str]) -> None:
 
 def write_votable(table: Table, path: Path, facts: dict[str, str]) -> None:
     """Write a VOTable with descriptions, UCDs and facts."""
+    for name in table.colnames:  # astropy gives each character two bytes, and some need four
+        text = np.ascontiguousarray(table[name])
+        if text.dtype.kind == "U" and text.size and text.view(np.uint32).max() > 0xFFFF:
+            raise ValueError(f"the column {name} holds characters beyond U+FFFF, such as emojis")
     made = votable.from_table(table)
     for name, value in facts.items():
         made.resources[0].infos.append(votable.tree.Info(name=name, value=value))
