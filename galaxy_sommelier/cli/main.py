@@ -14,7 +14,14 @@ from pathlib import Path
 import click
 
 from . import data_commands, model_commands
-from .options import echo_meanings, echo_metrics, echo_table, folder_option, main, values_options
+from galaxy_sommelier.cli.options import (
+    echo_meanings,
+    echo_metrics,
+    echo_table,
+    folder_option,
+    main,
+    values_options,
+)
 from ..core.config import closest, value_of
 from ..core.files import BadInput, read_json, writing
 from ..core.provenance import new_run_folder

@@ -114,7 +114,8 @@ def file_option(help: str, *endings: str, required: bool = True):  # endings: e.
     return add
 
 # %% ../../nbs/10_cli/01_options.ipynb #5ce03c82
-ENDINGS = (".csv", ".fits", ".gz", ".json", ".ipynb", ".jpg", ".parquet", ".pdf", ".png", ".vot", ".yaml", ".zip")
+ENDINGS = (".csv", ".fits", ".gz", ".json", ".ipynb", ".jpg", ".parquet", ".pdf", ".png", ".vot", ".yaml",
+           ".zip")  # fmt: skip
 
 
 def folder_option(help: str, required: bool = True):
@@ -186,8 +187,8 @@ def echo_metrics(metrics: dict, most: int = 12) -> None:  # most: single numbers
         if isinstance(value, dict) and value and all(isinstance(one, dict) for one in value.values()):
             rows = [{name: key} | one for key, one in value.items()]
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            plain = [{key: one for key, one in row.items() if not isinstance(one, dict | list)} for row in rows]
-            echo_table(pd.DataFrame(plain))
+            nested = {key for row in rows for key, one in row.items() if isinstance(one, dict | list)}
+            echo_table(pd.DataFrame(rows).drop(columns=list(nested)))
     single = {key: value for key, value in metrics.items() if is_number(value)}
     for name, value in metrics.items():
         if isinstance(value, dict):

@@ -28,7 +28,9 @@ def closest(name: str, known) -> str:  # text to append to "... is unknown"
 # %% ../../nbs/00_core/03_config.ipynb #b68af305
 KINDS = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
 WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]{0,17}|0x[0-9a-fA-F]{1,15})$")
-FRACTION = re.compile(r"[-+]?(\d[\d_]*\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf)$|\.nan$")
+FRACTION = re.compile(
+    r"[-+]?(\d[\d_]*\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf)$|\.nan$"
+)
 
 
 @cache
@@ -46,7 +48,7 @@ def loader() -> type:
         def construct_mapping(self, node, deep=False):
             names = [self.construct_object(name, deep=True) for name, _ in node.value]
             if wrong := [name for name in names if not isinstance(name, str) or names.count(name) > 1]:
-                raise yaml.YAMLError(f"{wrong[0]!r} is given twice or is no name; write each name once, as text")
+                raise yaml.YAMLError(f"{wrong[0]!r} is given twice or is no name; write each once, as text")
             return super().construct_mapping(node, deep)
 
     known = {f"tag:yaml.org,2002:{kind}" for kind in KINDS}

@@ -50,8 +50,8 @@ from .unpack import is_tar, unpack
 # %% ../../nbs/03_download/04_fetch.ipynb #d1ec4c4b
 log = logging.getLogger(__name__)
 BEGINS = {".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ", ".zip": b"PK",
-          ".parquet": b"PAR1", ".h5": b"\x89HDF", ".hdf5": b"\x89HDF", ".fits": b"SIMPLE", ".jpg": b"\xff\xd8",
-          ".jpeg": b"\xff\xd8", ".png": b"\x89PNG"}
+          ".parquet": b"PAR1", ".h5": b"\x89HDF", ".hdf5": b"\x89HDF", ".fits": b"SIMPLE",
+          ".jpg": b"\xff\xd8", ".jpeg": b"\xff\xd8", ".png": b"\x89PNG"}
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 COMPLETE = (".gz", ".tgz", ".zip", ".parquet")  # those that reveal whether they end early, whatever they hold
 PAGE = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.I | re.S)
@@ -96,7 +96,8 @@ def row_is_cut(file: Path, separator: str) -> bool:
         first = raw.readline(HEAD)
         raw.seek(-min(HEAD, file.stat().st_size), os.SEEK_END)
         last = raw.read().rpartition(b"\n")[2]
-    first, last = (next(csv.reader([line.decode("latin-1")], delimiter=separator), []) for line in (first, last))
+    rows = csv.reader([first.decode("latin-1"), last.decode("latin-1")], delimiter=separator)
+    first, last = next(rows, []), next(rows, [])
     return 0 < len(last) < len(first)
 
 
@@ -299,8 +300,9 @@ def download(
         files = data.files[:limit]
         missing = [file for file in files if not is_there(root, file)]
         fetched = read_manifest(root)
-        if yours := [file.name for file in missing if (root / file.name).exists() and file.name not in fetched]:
-            raise BadInput(f"{root / yours[0]}: exists already, and not from a download; move it elsewhere first")
+        others = [root / file.name for file in missing if file.name not in fetched]
+        if yours := [path for path in others if path.exists()]:
+            raise BadInput(f"{yours[0]}: exists already, and not from a download; move it elsewhere first")
         check_space(root, room_for(missing))
         fetch_all(missing, root)
         return [unpack_beside(root / file.name) for file in files]

@@ -48,7 +48,8 @@ class Patient(Retry):
         if seconds > SILENT:
             last = self.history[-1]
             why = f"answers {last.status}" if last.status else f"is lost ({type(last.error).__name__})"
-            until = f"{timedelta(seconds=round(seconds))} h, until {datetime.now() + timedelta(seconds=seconds):%H:%M}"
+            span = timedelta(seconds=round(seconds))
+            until = f"{span} h, until {datetime.now() + span:%H:%M}"
             advice = "Ctrl-C stops, and the same command continues later"
             name = Path(urlsplit(last.url).path).name
             tqdm.write(f"{name}: the server {why}; waiting {until}; {advice}", file=sys.stderr)
@@ -162,7 +163,8 @@ def continues(response: requests.Response, part: Part) -> bool:
         return False
     (start, end, total), note = map(int, content.groups()), note_of(part)
     whole = start == part.size and end + 1 == total == (note.get("bytes") or total)
-    return whole and length_of(response) in (None, total - start) and version_of(response) == note.get("version")
+    same = version_of(response) == note.get("version")
+    return whole and same and length_of(response) in (None, total - start)
 
 # %% ../../nbs/03_download/02_transfer.ipynb #30d26067
 HINTS = {
