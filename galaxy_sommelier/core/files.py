@@ -180,7 +180,8 @@ def _fits_cards(stream):  # keyword -> text of its value; empty where no further
 def _fits_number(cards, key, most, default=None):
     text = cards.get(key, default)
     if text is None or not str(text).lstrip("+").isdecimal():
-        raise BadInput(f"is damaged: {key} is {text or 'missing'} in a header, not a whole number; correct the card")
+        what = f"{key} is {text or 'missing'} in a header, not a whole number"
+        raise BadInput(f"is damaged: {what}; correct the card")
     if (number := int(text)) > most:
         raise BadInput(f"promises {key} = {number:,}, more than {most:,}; give a smaller file")
     return number

@@ -150,7 +150,7 @@ def marked(
     hdu,  # the mask or weight, (H, W) or (B, H, W)
     file: Mapping,  # the first header of the file
     names: list[str],  # of the bands
-) -> tuple[np.ndarray, np.ndarray] | None:  # bad and saturated pixels, (B, H, W) or (1, H, W); None: not known
+) -> tuple[np.ndarray, np.ndarray] | None:  # bad and saturated, (B, H, W) or (1, H, W); None: not known
     """Return the pixels that a mask or a weight marks."""
     header, values = ChainMap(hdu.header, file), hdu.data.reshape(-1, *hdu.shape[-2:])
     if role == "weight":
