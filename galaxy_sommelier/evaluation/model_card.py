@@ -336,7 +336,7 @@ def card_figure(e: Evidence) -> Figure:
         question, bins, axis = e.schema.questions[0], e.checked.reliability, axes["reliability"]
         rows = {name: bins[bins.answer == f"{question.name}_{name}"] for name in question.answers}
         draw_reliability(axis, rows)
-        axis.set(xlabel="predicted fraction", ylabel="volunteers", title=f"{question.name}: are fractions right on average?")
+        axis.set(xlabel="predicted fraction", ylabel="volunteers", title=f"{question.name}\nright on average? (dashed: yes)")
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize=8)
     if "coverage" in axes:
         draw_coverage(axes["coverage"], e.checked.held)

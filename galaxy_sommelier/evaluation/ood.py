@@ -24,7 +24,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..data.mixture import open_store
 from ..data.store import Store
 from .calibration import calibration_of, intervals_of, measured_on
@@ -60,7 +60,7 @@ def learn_known(
     """Fit mean, scatter, classes and neighbours to training galaxies."""
     if len(features) < 20 or not np.isfinite(features).all():
         broken = int((~np.isfinite(features)).any(1).sum())
-        counts = f"{len(features)} training galaxies ({broken} not finite)"
+        counts = f"{how_many(len(features), 'training galaxy')} ({broken} not finite)"
         raise BadInput(f"ood: {counts}; need 20 or more, all finite")
     names, place = np.unique(np.zeros(len(features)) if classes is None else classes, return_inverse=True)
     often = [i for i in range(len(names)) if (place == i).sum() >= 10] or [int(np.bincount(place).argmax())]
@@ -208,7 +208,7 @@ def looks_unlike(
     found = {"n": len(scores), "p": float(test.pvalue), "difference": float(test.statistic)}
     found |= {"unusual": unusual, "auc": auc(reference, scores)[0] if len(scores) > 1 else np.nan}
     text = (
-        f"{unusual:.0%} of the {len(scores)} galaxies are more unusual than 95 % of the training galaxies "
+        f"{unusual:.0%} of {how_many(len(scores), 'galaxy')} are more unusual than 95 % of the training galaxies "
         f"(5 % would be expected; p = {test.pvalue:.1g}); "
         "check survey, scale and colours of the images before using the predictions"
     )

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from tqdm.auto import tqdm
 
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..evaluation.metrics import auc, intervals
 
 # %% ../../nbs/08_studies/02_shift.ipynb #7e451e5f
@@ -284,7 +284,7 @@ def match_weights(
     """Return the weights that give the first set the mix of the second."""
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         lost = int((~np.isfinite(source)).any(1).sum() + (~np.isfinite(target)).any(1).sum())
-        raise BadInput(f"match_weights: {lost} galaxies lack a number to match on; leave them out")
+        raise BadInput(f"match_weights: no number to match on for {how_many(int(lost), 'galaxy')}; leave them out")
     inside = np.r_[np.zeros(len(source)), np.ones(len(target))]
     learner = make_pipeline(
         StandardScaler(),
