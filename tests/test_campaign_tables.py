@@ -205,7 +205,7 @@ def test_weighted_fractions(csv, tmp_path):
         shift = np.minimum(table[column], 0.05)
         table[column], table[other] = table[column] - shift, table[other] + shift
         table.to_csv(tmp_path / "weighted.csv", index=False)
-        weighted, plain = read(tmp_path / "weighted.csv", kind="weighted_fraction"), read(csv[name])
+        weighted, plain = read(tmp_path / "weighted.csv", kind="weighted"), read(csv[name])
         first = "smooth-or-featured_smooth"
         np.testing.assert_allclose(
             plain[f"{first}_fraction"] - weighted[f"{first}_fraction"], shift, atol=1e-9

@@ -40,10 +40,10 @@ def test_kaggle_round_trip(kaggle_root):
 def test_hart16_with_columns_missing(gz2_root):
     csv = gz2_root / "gz2_hart16_sample.csv"
     where = dict(mapping=gz2_root / "gz2_filename_mapping.csv", images=gz2_root / "images_gz2" / "images")
-    with pytest.raises(BadInput, match="complete for kind='weighted_fraction' or 'debiased'") as complaint:
+    with pytest.raises(BadInput, match="but 'weighted' or 'debiased-hart16'") as complaint:
         read_hart16(csv, **where)
     assert "\n" not in str(complaint.value)
-    for kind in ("weighted_fraction", "debiased"):
+    for kind in ("weighted", "debiased-hart16"):
         table = read_hart16(csv, **where, kind=kind)
         assert len(table) == 600 and not missing_images(table) and votes_of(table) is None
         assert (
@@ -61,7 +61,7 @@ def test_zeros_become_nan_question_by_question(gz2_root):
     published = pd.read_csv(csv, dtype={"dr7objid": str})[
         [f"{stem}_weighted_fraction" for stem in STEMS]
     ].to_numpy()
-    values = read_hart16(csv, kind="weighted_fraction")[GZ2.columns].to_numpy()
+    values = read_hart16(csv, kind="weighted")[GZ2.columns].to_numpy()
     arms = GZ2.slices["spiral-winding"]
     nobody = published[:, arms].sum(1) == 0
     assert 0.5 < nobody.mean() < 0.7

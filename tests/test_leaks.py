@@ -24,7 +24,7 @@ def kaggle(kaggle_root):
 def gz2(gz2_root):
     mapping, images = gz2_root / "gz2_filename_mapping.csv", gz2_root / "images_gz2" / "images"
     return read_hart16(
-        gz2_root / "gz2_hart16_sample.csv", mapping=mapping, images=images, kind="weighted_fraction"
+        gz2_root / "gz2_hart16_sample.csv", mapping=mapping, images=images, kind="weighted"
     )
 
 

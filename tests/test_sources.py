@@ -81,7 +81,7 @@ def test_every_real_file_is_accepted(kaggle_root, gz2_root, stripe82_root, tmp_p
     data = kaggle_root.parent
     for words, good, bad in (
         (
-            ("gz2", "--root", gz2_root, "--table", "gz2_hart16_sample.csv", "--kind", "weighted_fraction"),
+            ("gz2", "--root", gz2_root, "--table", "gz2_hart16_sample.csv", "--kind", "weighted"),
             600,
             0,
         ),
