@@ -27,7 +27,9 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("learned")
     sky = Store(simulated_store(place / "sky", n=120, size=48, val=0.2, test=0.2))
     images = [sky.image(i) for i in range(len(sky))]
-    write_store(sky.table.drop(columns="split"), place / "again", GZ2, images, split(sky.ids, 0.2, 0.2, seed=7))
+    write_store(
+        sky.table.drop(columns="split"), place / "again", GZ2, images, split(sky.ids, 0.2, 0.2, seed=7)
+    )
     values = ["-p", "stage", "probe", "-p", "image_size", 32, "-p", "crop", 1.0]
     code, text = sommelier("train", sky.path, "--out", place / "run", *values)
     assert code == 0, text

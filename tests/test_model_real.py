@@ -109,7 +109,10 @@ class GatedHub(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path, about = self.path.split("?")[0] + "/", self.path.startswith("/api/")
-        known, facts = "/meta/dinov3/" in path or "/meta/pickle/" in path, PICKLE if "pickle" in path else FACTS
+        known, facts = (
+            "/meta/dinov3/" in path or "/meta/pickle/" in path,
+            PICKLE if "pickle" in path else FACTS,
+        )
         body = json.dumps(TREE if "/tree/" in path else facts).encode() if known and about else b""
         self.send_response(401 if not known else 200 if about else 403)
         self.send_header("Content-Length", str(len(body)))

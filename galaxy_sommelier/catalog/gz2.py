@@ -187,7 +187,11 @@ def willett_names(
         kinds = " or ".join(map(repr, known)) or "no kind that is known"
         raise BadInput(f"{where}: has no fractions of kind={kind!r}, but {kinds}; take another kind or table")
     wanted = endings[kind] if has[endings[kind]] else "count"
-    ours = [("fraction", wanted), *(("votes", "count"),) * has["count"], *(("debiased", "debiased"),) * has["debiased"]]
+    ours = [
+        ("fraction", wanted),
+        *(("votes", "count"),) * has["count"],
+        *(("debiased", "debiased"),) * has["debiased"],
+    ]
     names = {}
     for column, ending in ours:
         found = whole_questions(present, [f"{stem}_{ending}" for stem in STEMS], where)
@@ -247,7 +251,9 @@ def read_hart16(
     kind: str = "counts",  # a key of HART16
 ) -> pd.DataFrame:
     """Read the table of Hart et al. (2016)."""
-    table = assemble(stack(gz2_pieces(csv, "dr7objid", kind=kind, endings=HART16), most_rows(csv)), csv, "gz2")
+    table = assemble(
+        stack(gz2_pieces(csv, "dr7objid", kind=kind, endings=HART16), most_rows(csv)), csv, "gz2"
+    )
     names = pd.Series(np.nan, table.index, dtype="str")
     if mapping is not None:
         names = table.id_str.str.removeprefix("gz2-").map(read_mapping(mapping)) + ".jpg"

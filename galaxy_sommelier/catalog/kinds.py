@@ -92,7 +92,9 @@ BETWEEN = {
 def lines_between(
     ours: Mapping[str, str],  # kind by question
     theirs: Mapping[str, str],
-) -> dict[str, Line]:  # by answer; empty where the first question has the same quantity, or nothing was measured
+) -> dict[
+    str, Line
+]:  # by answer; empty where the first question has the same quantity, or nothing was measured
     """Return the lines from one set of kinds to another."""
     sides = tuple(quantity(kinds.get("smooth-or-featured", "")) for kinds in (ours, theirs))
     names = ("smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk")
@@ -101,7 +103,7 @@ def lines_between(
 # %% ../../nbs/01_catalog/05_kinds.ipynb #07f46010
 def name_of(kinds: Mapping[str, str]) -> str:
     """Return the kind of the first question; "unknown" where no kind is known."""
-    return next(iter(kinds.values()), "unknown")
+    return kinds.get("smooth-or-featured") or next(iter(kinds.values()), "unknown")
 
 
 def choose(
@@ -112,7 +114,9 @@ def choose(
     """Return the number of the set of kinds with this name."""
     names = [name_of(kinds) for kinds in known]
     if kind not in names:
-        raise BadInput(f"{where}: kind {kind!r} is not among {', '.join(names) or 'its kinds (none)'}; choose one")
+        raise BadInput(
+            f"{where}: kind {kind!r} is not among {', '.join(names) or 'its kinds (none)'}; choose one"
+        )
     return names.index(kind)
 
 # %% ../../nbs/01_catalog/05_kinds.ipynb #8aaea586

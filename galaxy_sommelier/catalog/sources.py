@@ -18,7 +18,13 @@ import pandas as pd
 from .campaigns import SCHEMAS
 from .gz2 import HART16, WILLETT13, read_hart16, read_kaggle, read_willett
 from .kinds import KAGGLE_KINDS, KINDS, Kinds, kinds_of, name_of
-from .later_campaigns import TASK_KINDS, read_candels, read_decals, read_desi, read_hubble
+from galaxy_sommelier.catalog.later_campaigns import (
+    TASK_KINDS,
+    read_candels,
+    read_decals,
+    read_desi,
+    read_hubble,
+)
 from .schema import GZ2, Schema
 from .table import read_table
 from ..core.files import BadInput
@@ -34,7 +40,9 @@ class Source:
     read: Callable  # (table, images), or with several kinds of fractions (table, images, kind): galaxy table
     tables: tuple[str, ...]  # names of the table; the first that exists is taken
     images: tuple[str, ...] = ("images", ".")  # names of the folder of images, likewise
-    kinds: tuple[str, ...] = ("counts",)  # of vote fractions in the table, from `kinds.KINDS`; the usual one first
+    kinds: tuple[str, ...] = (
+        "counts",
+    )  # of vote fractions in the table, from `kinds.KINDS`; the usual one first
 
     @property
     def layout(self) -> str:

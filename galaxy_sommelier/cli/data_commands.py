@@ -60,7 +60,9 @@ SERVERS = ["sdss", "sdss-fits", "legacy", "legacy-fits", "hst"]
 @main.command("cutouts")
 @click.argument("table", type=Path)
 @click.option("--survey", type=click.Choice(SERVERS), required=True, help="see above")
-@folder_option("folder for images/, table.parquet and report.csv; may hold an unfinished run of the same work")
+@folder_option(
+    "folder for images/, table.parquet and report.csv; may hold an unfinished run of the same work"
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), default=1000, help="request at most this many galaxies now"
 )
@@ -90,9 +92,7 @@ def cutouts_command(table, survey, out, limit, max_bad):
     from galaxy_sommelier.download.services import SERVICES
 
     galaxies = read_galaxies(table)
-    with warnings.catch_warnings(
-        action="ignore", category=UserWarning
-    ):  # counted below
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # counted below
         result = fetch_cutouts(galaxies, SERVICES[survey](), out, limit=limit, max_bad=max_bad, where=table)
     echo_images(out, result.attrs["images"])
     if waiting := result.attrs["waiting"]:
@@ -182,7 +182,10 @@ class PrepareCommand(click.Command):
     help="CSV of ids of a fair sample; training galaxies are weighted to its mix",
 )
 @click.option(
-    "--val", type=click.FloatRange(0, 1, max_open=True), default=0.1, help="share of the validation split, likewise"
+    "--val",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.1,
+    help="share of the validation split, likewise",
 )
 @click.option(
     "--max-bad", type=SHARE, default=0.05, help="largest accepted share of missing or broken images"

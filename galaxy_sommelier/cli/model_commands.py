@@ -112,13 +112,15 @@ def echo_headline(metrics: dict) -> None:
         click.echo(f"{'left out':26s}{metrics['learned']:,}, on which the model was trained")
     kinds = metrics.get("kinds") or {}
     if across := kinds.get("across"):
-        click.echo(f"across kinds: predicted {kinds['predictions']}, votes {kinds['votes']}: other quantities for")
+        click.echo(
+            f"across kinds: predicted {kinds['predictions']}, votes {kinds['votes']}: other quantities for"
+        )
         click.echo(f"  {', '.join(across)}, so that their difference is not the model's error alone")
     for row in kinds.get("difference", ()):
-        click.echo(
-            f"  {row['answer']}: RMSE {row['rmse']:.3f}, {row['rmse_on_line']:.3f} after a line between the kinds; "
-            f"labels of {row['galaxies']} galaxies that have both: {row['labels_rms']:.3f} and {row['labels_left']:.3f}"
-        )
+        name, both = row["answer"], f"{row['labels_rms']:.3f} and {row['labels_left']:.3f}"
+        line = f"{row['rmse']:.3f}, and {row['rmse_on_line']:.3f} after a line between the kinds"
+        click.echo(f"  {name}: RMSE {line}")
+        click.echo(f"    (labels of {row['galaxies']} galaxies that have both: {both})")
     for name in (name for name in PRINTED if metrics.get(name) is not None):
         low, high, skill = (metrics.get(f"{name}_{end}") for end in ("lower", "upper", "skill"))
         line = f"{name:26s}{metrics[name]:.4f}" + ("" if low is None else f"  [{low:.4f}, {high:.4f}]")
@@ -268,7 +270,12 @@ def calibrate_command(model, store, split):
     sommelier calibrate data/runs/full data/stores/gz2
     """
     from galaxy_sommelier.data.store import Store
-    from galaxy_sommelier.evaluation.calibration import calibrate, calibration_of, measured_on, write_calibration
+    from galaxy_sommelier.evaluation.calibration import (
+        calibrate,
+        calibration_of,
+        measured_on,
+        write_calibration,
+    )
     from galaxy_sommelier.evaluation.ood import add_ood, oddness_of
     from galaxy_sommelier.models.campaign_model import fitted_to
     from galaxy_sommelier.models.model import learned_by, load_model
@@ -288,12 +295,19 @@ def calibrate_command(model, store, split):
     if learned := learned_by(network):
         which = which[~learned.seen(data.ids[i] for i in which)]
         if not len(which):
-            raise BadInput(f"{model}: was trained on all galaxies of the split {split!r} of {store}; take others")
-        click.echo(f"{len(which)} of {len(data.indices(split))} galaxies, without those that the model was trained on")
+            raise BadInput(
+                f"{model}: was trained on all galaxies of the split {split!r} of {store}; take others"
+            )
+        click.echo(
+            f"{len(which)} of {len(data.indices(split))} galaxies: the model was not trained on them"
+        )
     memory = oddness_of(model, network, tta=True)
     predicted = predict(data, network, indices=which, embeddings=memory is not None)
     found = calibrate(predicted[data.schema.columns].to_numpy(float), data.votes[which], data.schema)
-    scores, where = add_ood(predicted, memory).ood_score if memory else (), calibration_of(model, network.schema)
+    scores, where = (
+        add_ood(predicted, memory).ood_score if memory else (),
+        calibration_of(model, network.schema),
+    )
     made_on = {"store": store.resolve().name, "store_fingerprint": data.fingerprint, "split": split}
     old = write_calibration(found, where, scores, **made_on)
     table = found.table()

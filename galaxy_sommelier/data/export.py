@@ -30,7 +30,9 @@ def vectors(values: pd.Series) -> Column:  # of lists of numbers
     rows = np.stack(list(map(np.asarray, values)))
     if rows.dtype.kind not in "iuf":
         raise ValueError("lists of something other than numbers")
-    return Column(rows.astype(np.float32) if rows.dtype == np.float16 else rows)  # no format has 16-bit floats
+    return Column(
+        rows.astype(np.float32) if rows.dtype == np.float16 else rows
+    )  # no format has 16-bit floats
 
 
 def as_column(
@@ -72,7 +74,10 @@ ABOUT = {  # description and UCD of a column
     "embedding": ("features of the backbone", "stat.value"),
 }
 ABOUT_ENDS = {  # likewise, of a column of an answer or a question
-    "fraction": ("fraction of the volunteers asked who give this answer, 0 to 1", "stat.probability;src.morph"),
+    "fraction": (
+        "fraction of the volunteers asked who give this answer, 0 to 1",
+        "stat.probability;src.morph",
+    ),
     "lower": ("lower end of the 90 % interval of the fraction", "stat.probability;stat.min"),
     "upper": ("upper end of the 90 % interval of the fraction", "stat.probability;stat.max"),
     "debiased": ("fraction corrected for redshift, as published", "stat.probability;src.morph"),

@@ -184,7 +184,10 @@ def frame_images(table: pd.DataFrame) -> dict[str, Path | None]:  # by id; None 
     need(table, ["id_str", "path"], "the galaxy table")
     rows = zip(check_ids(table["id_str"], "the galaxy table"), table["path"], strict=True)
     is_path = (str, bytes, Path)
-    return {galaxy: Path(os.fsdecode(path)) if path and isinstance(path, is_path) else None for galaxy, path in rows}
+    return {
+        galaxy: Path(os.fsdecode(path)) if path and isinstance(path, is_path) else None
+        for galaxy, path in rows
+    }
 
 # %% ../../nbs/04_data/07_inputs.ipynb #2edc26a5
 def table_rows(path: Path) -> Iterator[Row]:  # in any format of `core.tables`

@@ -296,7 +296,12 @@ class MixedStore(Store):
         weights = np.concatenate([part.weights for part in parts]) * self.sampling * towards
         self.weights = weights / weights.mean()
         stores = [part.fingerprint for part in parts]
-        identity = sha256_of(self.schema.fingerprint, *stores, self.sampling.tobytes(), *[towards.tobytes()] * ("reference" in recipe))
+        identity = sha256_of(
+            self.schema.fingerprint,
+            *stores,
+            self.sampling.tobytes(),
+            *[towards.tobytes()] * ("reference" in recipe),
+        )
         self.header = {"fingerprint": identity[:16], "galaxies": len(self)}
 
     def __repr__(self):
@@ -364,5 +369,7 @@ def simulated_mix(
             table = table[others].join(vote_table(votes, DECALS5))
         kinds = kinds_of("counts", schema)
         split = hash_split(table.id_str, 0.2, 0.2, seed)
-        write_store(table, Path(out) / schema.name, schema, images, split, made_by="simulated_mix", kinds=kinds)
+        write_store(
+            table, Path(out) / schema.name, schema, images, split, made_by="simulated_mix", kinds=kinds
+        )
     return write_mixed([Path(out) / "gz2", Path(out) / "decals5"], Path(out) / "mixed", weights).path

@@ -35,6 +35,8 @@ def split(
     is_val = chance < val if val_ids is None else listed(ids, val_ids, "validation ids")
     if test_ids is not None and val_ids is not None:
         check_disjoint(test_ids, val_ids)
+    if test_ids is None and val_ids is not None:
+        is_test &= ~is_val  # a list comes before a share
     return pd.Series(np.select([is_test, is_val], ["test", "val"], "train"), ids)
 
 

@@ -194,7 +194,8 @@ def write_store(
     made_by: str = "",  # how the store was made, for its header
     kinds: Kinds | None = None,  # kind of the fractions of each question; None: unknown
     scale: float = 1.0,  # size of galaxies in the images, 1 in a frame 8.48 petroR90_r wide
-    moved: list[str] | None = None,  # ids that changed the side to join a copy; None: copies were not looked for
+    moved: list[str]
+    | None = None,  # ids that changed the side to join a copy; None: copies were not looked for
 ) -> ImageReport:  # how many images are in it, and what was wrong with the others
     """Pack a galaxy table and its images into a folder; after an interruption the same call continues."""
     table = _ready(table, out, schema, images)
@@ -322,7 +323,9 @@ class Store(PackedImages):
         self.split = self.table.split.to_numpy(object) if "split" in self.table else None  # (N,) or None
         weights = self.table.weight if "weight" in self.table else np.ones(len(self.table))
         self.weights = np.asarray(weights, np.float32)  # (N,) weight of each galaxy in training
-        self.kinds = [self.header.get("kinds", {})]  # of the fractions, by question; a mixture may have several
+        self.kinds = [
+            self.header.get("kinds", {})
+        ]  # of the fractions, by question; a mixture may have several
         self.kind = np.zeros(len(self.table), np.int64)  # (N,) number of each galaxy's kinds
         self.scale = np.full(len(self.table), self.header.get("scale", 1.0))  # (N,), see `write_store`
         self.sampling = np.ones(len(self.table), np.float32)  # (N,) its survey's factor, see `data.mixture`

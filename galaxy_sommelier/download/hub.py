@@ -29,10 +29,10 @@ def no_weights(
 ) -> str:  # a message
     """Say why a model has no weights that can be read."""
     if {"store.json", "mixed.json"} & {*files}:
-        return f"{name}: is a store of galaxies, not a model; are the two exchanged? (predict INPUT --model MODEL)"
+        return f"{name}: is a store of galaxies, not a model; exchange the two (predict INPUT --model MODEL)"
     if pickles := [file for file in files if file.endswith(PICKLES)]:
         return (
-            f"{name}: its weights ({pickles[0]}) are a pickle, which is never opened, because it can run code; "
+            f"{name}: its weights ({pickles[0]}) are a pickle, which is never opened: it can run code; "
             "take them as model.safetensors, as transformers' save_pretrained writes it"
         )
     return (

@@ -143,7 +143,9 @@ def read_calibration(path: str | Path, schema: Schema = GZ2) -> Calibration:
     return Calibration(schema, *numbers, rows["galaxies"].to_numpy(int))
 
 
-def measured_on(path: Path) -> tuple[str, np.ndarray]:  # their name, such as "split val of gz2"; ood_score (n,)
+def measured_on(
+    path: Path,
+) -> tuple[str, np.ndarray]:  # their name, such as "split val of gz2"; ood_score (n,)
     """Return the galaxies on which a calibration was measured."""
     stored = read_json(path)
     place = {"split": "unknown", "store": "an unknown store"} | stored.get("measured_on", {})
@@ -227,7 +229,9 @@ def intervals_of(
         source = f"measured on {measured_on(measured)[0]}"
     if calibration is None:
         return None
-    return Additions(f"intervals {name}", lambda table: add_intervals(table, calibration), {"intervals": source})
+    return Additions(
+        f"intervals {name}", lambda table: add_intervals(table, calibration), {"intervals": source}
+    )
 
 # %% ../../nbs/06_evaluation/05_calibration.ipynb #f4a55258
 def vote_pit(

@@ -215,7 +215,7 @@ def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> set[str]:
 
 
 def _kinds(guess: pd.DataFrame, store: Store, pred: np.ndarray, true: np.ndarray) -> dict:
-    """Name the kinds of both sides; where they are other quantities, tell what the labels' difference explains."""
+    """Name the kinds of both sides, and tell how far the labels alone are apart."""
     ours, theirs = guess.attrs.get("kinds") or {}, store.kinds[0]
     found = {"predictions": name_of(ours), "votes": name_of(theirs), "across": across(ours, theirs)}
     rows = []
@@ -255,7 +255,10 @@ def _matched(
     given = guess.get("id_str", pd.Series(dtype=str)).tolist()
     guess, wanted = _select(guess, store, split)
     if learned:
-        guess, wanted = guess[~guess.id_str.isin(learned)], wanted[[store.ids[i] not in learned for i in wanted]]
+        guess, wanted = (
+            guess[~guess.id_str.isin(learned)],
+            wanted[[store.ids[i] not in learned for i in wanted]],
+        )
         if guess.empty:
             raise BadInput(
                 f"predictions: the model was trained on all of their {how_many(len(learned), 'galaxy')}; "
@@ -265,8 +268,8 @@ def _matched(
     if guess.empty or not len(wanted):
         where = f"split {split} of {store.path}" if split else store.path
         raise BadInput(
-            f"predictions: none of the {how_many(len(given), 'predicted id')} ({few_of(given)}) is in {where}, "
-            f"whose ids look like {few_of(known)}; score them against the store they were made from"
+            f"predictions: none of the {how_many(len(given), 'predicted id')} ({few_of(given)}) "
+            f"is in {where}, whose ids look like {few_of(known)}; score them against the store they were made from"
         )
     pred, true = align(guess, store.table.iloc[wanted], store.schema)
     if np.isnan(true).all():

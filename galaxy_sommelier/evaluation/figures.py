@@ -281,12 +281,24 @@ def draw_floor_bars(
     place, constant = np.arange(len(table))[::-1], table[f"constant_{score}"]
     nothing = pd.Series(np.nan, table.index)
     floor = table.get(f"floor_{score}", nothing).fillna(constant)
-    bar = {"height": 0.62, "color": TRUTH, "edgecolor": TRUTH, "label": "from the error of a constant (right end) to the noise of the votes (left)"}
+    bar = {
+        "height": 0.62,
+        "color": TRUTH,
+        "edgecolor": TRUTH,
+        "label": "from the error of a constant (right end) to the noise of the votes (left)",
+    }
     axis.barh(place, constant - floor, left=floor, **bar)
     low, high = (table.get(f"{score}_{end}", table[score]) for end in ("lower", "upper"))
     ends = np.stack([table[score] - low, high - table[score]]).clip(0)
     style = look(1) | {"linestyle": "none", "markersize": 4.5}
-    axis.errorbar(table[score], place, xerr=ends, label="model, 95 % interval; number: skill, 0 at the right end and 1 at the left", capsize=2.5, **style)
+    axis.errorbar(
+        table[score],
+        place,
+        xerr=ends,
+        label="model, 95 % interval; number: skill, 0 at the right end and 1 at the left",
+        capsize=2.5,
+        **style,
+    )
     right = np.fmax(np.fmax(constant, table[score]), high)
     for y, x, skill in zip(place, right, table.get(f"skill_{score}", nothing), strict=True):
         text = f"{skill:.2f}" if np.isfinite(skill) else ""

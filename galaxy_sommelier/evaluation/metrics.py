@@ -48,7 +48,7 @@ def check_fractions(
     ids: pd.Index,  # of the N galaxies
     schema: Schema = GZ2,
 ) -> None:
-    """Refuse what cannot be conditional fractions: NaN, values beyond 0 and 1, questions that do not sum to 1."""
+    """Refuse what are no conditional fractions: NaN, values beyond 0 and 1, sums other than 1."""
     if len(bad := ids[~np.isfinite(pred).all(1)]):
         count, verb = how_many(len(bad), "galaxy"), "has" if len(bad) == 1 else "have"
         raise BadInput(
@@ -57,7 +57,9 @@ def check_fractions(
     row, column = np.unravel_index(np.abs(pred - 0.5).argmax(), pred.shape)
     if abs(pred[row, column] - 0.5) > 0.501:
         value = f"{schema.columns[column]} = {pred[row, column]:.4g} of {ids[row]}"
-        raise BadInput(f"predictions: {value} is no fraction; give fractions of 0 to 1, not per cent or votes")
+        raise BadInput(
+            f"predictions: {value} is no fraction; give fractions of 0 to 1, not per cent or votes"
+        )
     sums, sizes = schema.sums(pred), [len(q.answers) for q in schema.questions]
     off = (np.abs(sums - 1) > 0.001 + 0.005 * np.array(sizes)) & (schema.asked(pred) > 1e-6)
     if off.any():
@@ -199,7 +201,11 @@ def intervals(
     seed: int = 42,
 ) -> dict[str, tuple]:
     """Return the corrected 95 % interval of each score of `bootstrap`."""
-    drawn, left, whole = bootstrap(fn, parts, resamples, seed), leave_one_out(fn, parts), fn(parts.sum(0)[None])
+    drawn, left, whole = (
+        bootstrap(fn, parts, resamples, seed),
+        leave_one_out(fn, parts),
+        fn(parts.sum(0)[None]),
+    )
     return {name: corrected(drawn[name], whole[name][0], left[name], name in UNBIASED) for name in drawn}
 
 # %% ../../nbs/06_evaluation/01_metrics.ipynb #8c3fbf55

@@ -187,7 +187,7 @@ def certainty(e: Evidence) -> str:
     where = "learnt in training, not measured on unseen galaxies"
     if e.measured_on is not None:
         place = {"split": UNKNOWN, "store": UNKNOWN} | e.measured_on
-        where = f"measured on the galaxies of the split {place['split']} of the store {plain_text(place['store'])}"
+        where = f"measured on the split {place['split']} of the store {plain_text(place['store'])}"
     held = pd.DataFrame(columns=["question", "level"])
     if e.checked is not None and e.checked.held is not None:
         held = e.checked.held.rename(columns={"lower": "coverage_lower", "upper": "coverage_upper"})
@@ -336,7 +336,11 @@ def card_figure(e: Evidence) -> Figure:
         question, bins, axis = e.schema.questions[0], e.checked.reliability, axes["reliability"]
         rows = {name: bins[bins.answer == f"{question.name}_{name}"] for name in question.answers}
         draw_reliability(axis, rows)
-        axis.set(xlabel="predicted fraction", ylabel="volunteers", title=f"{question.name}\nright on average? (dashed: yes)")
+        axis.set(
+            xlabel="predicted fraction",
+            ylabel="volunteers",
+            title=f"{question.name}\nright on average? (dashed: yes)",
+        )
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize=8)
     if "coverage" in axes:
         draw_coverage(axes["coverage"], e.checked.held)

@@ -208,7 +208,8 @@ def looks_unlike(
     found = {"n": len(scores), "p": float(test.pvalue), "difference": float(test.statistic)}
     found |= {"unusual": unusual, "auc": auc(reference, scores)[0] if len(scores) > 1 else np.nan}
     text = (
-        f"{unusual:.0%} of {how_many(len(scores), 'galaxy')} are more unusual than 95 % of the training galaxies "
+        f"{unusual:.0%} of {how_many(len(scores), 'galaxy')} are more unusual "
+        "than 95 % of the training galaxies "
         f"(5 % would be expected; p = {test.pvalue:.1g}); "
         "check survey, scale and colours of the images before using the predictions"
     )
@@ -323,7 +324,8 @@ def interval_doubt(
         return None
     middle = [np.median(x) for x in (scores, familiar.measured)]
     return (
-        f"the intervals were measured on other galaxies ({familiar.measured_on}: median ood_score {middle[1]:.2f}, "
+        f"the intervals were measured on other galaxies "
+        f"({familiar.measured_on}: median ood_score {middle[1]:.2f}, "
         f"here {middle[0]:.2f}; p = {test.pvalue:.1g}), so they may be too narrow or too wide; "
         "calibrate on galaxies like these"
     )

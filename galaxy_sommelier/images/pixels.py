@@ -117,7 +117,7 @@ def _from_16_bits(image, name):
     if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
         values = 65535 - values  # 0 is white
     if values.max() < 65536 // 16:
-        text = f"its brightest value is {values.max():,} of 65,535, as if it held fewer bits than the 16 it claims"
+        text = f"its brightest value is {values.max():,} of 65,535, as if it held fewer than 16 bits"
         raise BadImage(name, f"{text}; stretch it to 8 bits first")
     return np.repeat(np.round(values / np.float32(257)).astype(np.uint8)[..., None], 3, axis=2)
 

@@ -266,14 +266,18 @@ def check_weights(
     faults = {
         "{} missing": [key for key in report["missing_keys"] if not key.endswith(UNUSED)],
         "{} of another model": [
-            key for key in report["unexpected_keys"] if not key.startswith(left_out) and not key.endswith(UNUSED)
+            key
+            for key in report["unexpected_keys"]
+            if not key.startswith(left_out) and not key.endswith(UNUSED)
         ],
         "{} NaN or infinite, from a training that diverged": odd,
     }
     for fault, names in faults.items():
         if names:
             what = fault.format(how_many(len(names), "tensor"))
-            raise BadInput(f"{folder}: {what} ({few_of(sorted(names))}); take other weights, or fetch these again")
+            raise BadInput(
+                f"{folder}: {what} ({few_of(sorted(names))}); take other weights, or fetch these again"
+            )
 
 
 def read_weights(

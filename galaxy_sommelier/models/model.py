@@ -44,7 +44,9 @@ class GalaxyConfig(PreTrainedConfig):
     backbone_config: dict | None = None  # the backbone's own configuration, with its `model_type`
     backbone_name: str = "tiny"  # the backbone's name in tables
     schema: dict | None = None  # the question tree, as `Schema.to_dict` writes it
-    kinds: list[dict] | tuple[dict, ...] = ()  # sets of kinds of fractions that it predicts, the default first
+    kinds: (
+        list[dict] | tuple[dict, ...]
+    ) = ()  # sets of kinds of fractions that it predicts, the default first
     classes: list[str] | None = None  # names of exclusive classes instead of the tree
     pool: str = "both"  # which tokens of a block the head sees: "cls", "mean" (of the patches) or "both"
     blocks: list[int] | tuple[int, ...] = (-1,)  # of which blocks, counted from the end
@@ -128,7 +130,9 @@ class GalaxyModel(PreTrainedModel):
         self.schema = Schema.from_dict(config.schema)
         self.answers = tuple(config.classes or self.schema.answers)
         # (sets of kinds, answers); no buffer, since transformers would not load one
-        self.columns = [range(len(self.answers))] if config.classes else kind_columns(self.schema, config.kinds)
+        self.columns = (
+            [range(len(self.answers))] if config.classes else kind_columns(self.schema, config.kinds)
+        )
         self.backbone = new_backbone(AutoConfig.for_model(**config.backbone_config))
         features = feature_width(self.backbone.config, config.pool, config.blocks)
         self.head = make_head(config.head, features, max(map(max, self.columns)) + 1, config.dropout)

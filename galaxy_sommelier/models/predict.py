@@ -293,7 +293,8 @@ def predict(
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the features of each galaxy, as `embedding`
     additions: Additions | None = None,  # from `evaluation.ood.additions`
-    kind: str | None = None,  # of the fractions, where the model predicts several; None: its first, usually counts
+    kind: str
+    | None = None,  # of the fractions, where the model predicts several; None: its first, usually counts
     scale: float | None = None,  # size of the galaxies in the images; None: that of a store, else 1
     overwrite: bool = False,  # replace an existing file
 ) -> pd.DataFrame:  # `attrs["images"]` counts the good images and names the bad ones

@@ -284,7 +284,9 @@ def match_weights(
     """Return the weights that give the first set the mix of the second."""
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         lost = int((~np.isfinite(source)).any(1).sum() + (~np.isfinite(target)).any(1).sum())
-        raise BadInput(f"match_weights: no number to match on for {how_many(int(lost), 'galaxy')}; leave them out")
+        raise BadInput(
+            f"match_weights: no number to match on for {how_many(int(lost), 'galaxy')}; leave them out"
+        )
     inside = np.r_[np.zeros(len(source)), np.ones(len(target))]
     learner = make_pipeline(
         StandardScaler(),

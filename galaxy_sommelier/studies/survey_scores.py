@@ -316,6 +316,7 @@ def auroc_map(
     axis.set_xticks(range(wide.shape[1]), labels, rotation=30, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(wide)), wide.index)
     axis.set_title(
-        "AUROC: probability that such an image scores\nhigher than a familiar galaxy (0.5: guessing)", fontsize=9
+        "AUROC: probability that such an image scores\nhigher than a familiar galaxy (0.5: guessing)",
+        fontsize=9,
     )
     return figure

@@ -35,7 +35,13 @@ class FeatureDataset(Dataset):
         kind: torch.Tensor,  # (N,) number of the kinds of fractions, see `Store.kinds`
         votes: torch.Tensor | None = None,  # (N, answers)
     ):
-        self.features, self.labels, self.weights, self.kind, self.votes = features, labels, weights, kind, votes
+        self.features, self.labels, self.weights, self.kind, self.votes = (
+            features,
+            labels,
+            weights,
+            kind,
+            votes,
+        )
 
     def __len__(self):
         return len(self.features)

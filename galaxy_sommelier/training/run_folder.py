@@ -123,7 +123,9 @@ def predict_kinds(
     tables = []
     for number in np.unique(store.kind[indices]):
         name = name_of(model.config.kinds[number]) if model.config.kinds else None
-        tables.append(predict(store, model, indices=indices[store.kind[indices] == number], kind=name, **options))
+        tables.append(
+            predict(store, model, indices=indices[store.kind[indices] == number], kind=name, **options)
+        )
     table = pd.concat(tables)
     table.attrs["kinds"] = tables[0].attrs["kinds"] if len(tables) == 1 else {}
     place = {name: i for i, name in enumerate(store.ids)}

@@ -70,8 +70,10 @@ def learned_from(
     ids = {split: [store.ids[i] for i in store.indices(split)] for split in ("train", "val", "test")}
     for split in ("val", "test") if before else ():
         if number := int(before.seen(ids[split]).sum()):
-            what = f"was trained on {number} of the {len(ids[split])} galaxies of the split {split!r} of {store.path}"
-            raise BadInput(f"{start_from}: {what}; prepare the store with --test-ids and --val-ids of that training")
+            what = f"was trained on {number} of {len(ids[split])} galaxies in split {split!r} of {store.path}"
+            raise BadInput(
+                f"{start_from}: {what}; prepare the store with --test-ids and --val-ids of that training"
+            )
     if stage == "baseline":
         return before or Learned(hashed([]), hashed([]))
     return Learned(hashed(ids["train"]), hashed(ids["val"])).both(before)
