@@ -269,7 +269,8 @@ def _matched(
         where = f"split {split} of {store.path}" if split else store.path
         raise BadInput(
             f"predictions: none of the {how_many(len(given), 'predicted id')} ({few_of(given)}) "
-            f"is in {where}, whose ids look like {few_of(known)}; score them against the store they were made from"
+            f"is in {where}, whose ids look like {few_of(known)}; "
+            "score them against the store they were made from"
         )
     pred, true = align(guess, store.table.iloc[wanted], store.schema)
     if np.isnan(true).all():
