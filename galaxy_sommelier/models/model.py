@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['HIDDEN', 'HEADS', 'CHOICES', 'DROP_PATH', 'GalaxyConfig', 'make_head', 'tree_softmax', 'kind_columns', 'GalaxyOutput',
-           'GalaxyModel', 'check_choices', 'build_model', 'model_folder', 'load_model', 'learned_by',
-           'predecessor_model', 'parameter_groups']
+           'GalaxyModel', 'check_choices', 'build_model', 'model_folder', 'load_model', 'learned_by', 'unlearned',
+           'check_unlearned', 'predecessor_model', 'parameter_groups']
 
 # %% ../../nbs/05_models/02_model.ipynb #b7fc8da4
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
@@ -252,6 +253,26 @@ def learned_by(
 ) -> Learned | None:  # None: unknown, e.g. of a model that was just built
     """Return which galaxies a model has learned from."""
     return read_learned(model.name_or_path) if model.name_or_path else None
+
+
+def unlearned(
+    model: GalaxyModel,
+    ids: Sequence[str],  # id_str of N galaxies
+) -> np.ndarray:  # bool (N,)
+    """Mark the galaxies that a model was not trained on; all of them where that is unknown."""
+    learned = learned_by(model)
+    return np.ones(len(ids), bool) if learned is None else ~learned.seen(ids)
+
+
+def check_unlearned(
+    model: GalaxyModel,
+    ids: Sequence[str],  # id_str of the galaxies to test it on
+    where: str | Path,  # the store that they are in
+) -> None:
+    """Refuse to test a model on galaxies that it was trained on."""
+    if known := int((~unlearned(model, ids)).sum()):
+        what = f"{known} of the {len(ids)} galaxies to test were in the training of {model.name_or_path}"
+        raise BadInput(f"{where}: {what}; take others, or prepare the store with that training's ids")
 
 # %% ../../nbs/05_models/02_model.ipynb #adb4882c
 AutoConfig.register(GalaxyConfig.model_type, GalaxyConfig, exist_ok=True)
