@@ -108,7 +108,9 @@ def echo_headline(metrics: dict) -> None:
         return
     if "n" in metrics:
         click.echo(f"{'galaxies':26s}{metrics['n']:,}")
-    if metrics.get("learned"):
+    if metrics.get("learned", 0) is None:
+        click.echo(f"{'left out':26s}none: which galaxies the model was trained on is not known")
+    elif metrics.get("learned"):
         click.echo(f"{'left out':26s}{metrics['learned']:,}, on which the model was trained")
     kinds = metrics.get("kinds") or {}
     if across := kinds.get("across"):

@@ -205,11 +205,11 @@ def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame, schema: Schema
     return classes_report(*zip(*pairs, strict=True), classes=(*CLASSES, "none")) if pairs else None
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #0fae323b
-def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> set[str]:
-    """Return the galaxies to score that the model was trained on, as far as its folder is known."""
+def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> set[str] | None:
+    """Return the galaxies to score that the model was trained on; None where its folder is not known."""
     folder = guess.attrs.get("model_folder")
     if not folder or (learned := read_learned(folder)) is None:
-        return set()
+        return None
     ids = store.ids if split is None else [store.ids[i] for i in store.indices(split)]
     return set(guess.id_str[learned.seen(guess.id_str)]) & set(ids)
 
@@ -293,7 +293,7 @@ def evaluate_file(
     guess = with_ids(predictions, "predictions") if in_memory else read_predictions(predictions)
     store = store if isinstance(store, Store) else Store(store)
     learned = _learned(guess, store, split) if split != "train" else set()
-    guess, pred, true = _matched(guess, store, split, learned)
+    guess, pred, true = _matched(guess, store, split, learned or set())
     rows = store.indices(guess["id_str"].tolist())
     splits = np.full(len(store), "none", dtype=object) if store.split is None else store.split
     train = np.setdiff1d(np.flatnonzero(splits == "train"), rows)
@@ -301,7 +301,7 @@ def evaluate_file(
     votes = None if store.votes is None else store.votes[rows]
     found = scores(pred, true, store.schema, constant, votes, guess["id_str"].tolist(), resamples, seed)
     classes = _plain(_class_scores(guess, store.table.iloc[rows], store.schema))
-    found |= {"learned": len(learned), "kinds": _kinds(guess, store, pred, true)}
+    found |= {"learned": None if learned is None else len(learned), "kinds": _kinds(guess, store, pred, true)}
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #6476896f

@@ -156,6 +156,7 @@ def write_split(
     """Write `predictions.parquet`."""
     model, facts = load_model(out / "model").eval(), {"stage": settings.stage, "split": split}
     table = predict_split(model, store, split, settings)
+    table.attrs["model_folder"] = str((out / "model").resolve())
     write_predictions(table, out / "predictions.parquet", model, overwrite=True, **facts, tta=settings.tta)
     return model, table
 
