@@ -123,7 +123,7 @@ def choose(
 def merged(
     each: list[Kinds],  # of N tables
 ) -> tuple[list[Kinds], list[int]]:  # the different sets, counts first; (N,) number of each table's set
-    """Merge kinds that do not contradict each other."""
+    """Merge kinds that do not contradict each other; refuse sets that have no name of their own."""
     sets, chosen = [], {}
     for place in sorted(range(len(each)), key=lambda i: name_of(each[i]) != "counts"):
         known = next((kinds for kinds in sets if not across(kinds, each[place])), None)
@@ -131,4 +131,8 @@ def merged(
             sets.append(known := {})
         known |= {question: kind for question, kind in each[place].items() if question not in known}
         chosen[place] = sets.index(known)
+    names = [name_of(kinds) for kinds in sets]
+    if len(set(names)) < len(names) or len(sets) > 1 and not all(each):
+        what = f"the kinds of fractions {', '.join(names)}, one of them twice or of an unknown kind"
+        raise BadInput(f"mixture: its stores have {what}; prepare them again with another --kind")
     return sets, [chosen[place] for place in range(len(each))]

@@ -130,6 +130,9 @@ def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids,
     splits, moved = split(galaxies.id_str, val, test, seed, *chosen), None
     if source != "images":
         splits, moved = on_one_side(galaxies, splits)
+        if any(chosen):  # the lists stay as they are
+            others = ~galaxies.id_str.isin(moved).to_numpy()
+            galaxies, splits = galaxies[others], splits[others]
     if reference_ids:
         galaxies = weighted(galaxies, splits, reference_ids)
     galaxies.attrs |= about | {"moved": moved}
@@ -140,7 +143,9 @@ def write_class_folders(galaxies, kind: str | None, out: Path) -> None:  # kind:
     """Sort images into class folders, by the rule of the second predecessor."""
     from galaxy_sommelier.catalog.classes import class_folders, label, select
 
-    names = label(galaxies, "predecessor", kind="debiased" if "debiased" in (kind or "") else "fraction")
+    debiased = "debiased" in (kind or "") and "smooth-or-featured_smooth_debiased" in galaxies
+    column = "debiased" if debiased else "fraction"
+    names = label(galaxies, "predecessor", kind=column)
     chosen = select(names, threshold=0.8)
     lost = len(class_folders(galaxies, chosen, out))
     click.echo(f"{out}: {len(chosen) - lost:,} images in class folders, {lost:,} without an image")
@@ -220,8 +225,9 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     of a table of your own it says which it holds. Galaxies of --scale 1 are
     in a frame 8.48 petroR90_r wide; at --scale 2 they look twice as large.
     Questions whose columns are all missing are unknown, and never learned.
-    Galaxies with votes that are in two splits, by position or by image, are
-    moved to one, test before val before train; this reads all images once.
+    A galaxy that is in two splits, by position or by image, is moved to one,
+    test before val before train, or left out of the other where you give
+    lists of ids; to find it all images are read once.
 
     --class-folders sorts images into edge_on, featured, smooth and spiral, by
     the rule of the second predecessor (confidence above 0.8), with the table
@@ -243,7 +249,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     click.echo(f"{galaxies.attrs['table']}: {galaxies.attrs['rows']:,} galaxies")
     echo_images(out, report.to_dict())
     if moved := galaxies.attrs["moved"]:
-        what = "had a copy on another side of the split and moved to it"
+        lists = options["test_ids"] or options["val_ids"]
+        what = f"had a copy on another side of the split and {'were left out' if lists else 'moved to it'}"
         click.echo(f"{how_many(len(moved), 'galaxy')} {what}: {few_of(moved)}")
     if class_folders:
         write_class_folders(galaxies, options["kind"], class_folders)

@@ -108,8 +108,8 @@ def echo_headline(metrics: dict) -> None:
         return
     if "n" in metrics:
         click.echo(f"{'galaxies':26s}{metrics['n']:,}")
-    if metrics.get("learned", 0) is None:
-        click.echo(f"{'left out':26s}none: which galaxies the model was trained on is not known")
+    if metrics.get("learned", 0) is None and metrics["split"] != "train":
+        click.echo(f"{'left out':26s}none (the model's training galaxies are not known)")
     elif metrics.get("learned"):
         click.echo(f"{'left out':26s}{metrics['learned']:,}, on which the model was trained")
     kinds = metrics.get("kinds") or {}
@@ -294,15 +294,14 @@ def calibrate_command(model, store, split):
             f"{store}: holds no numbers of votes; calibrate on a store that has them (Hart et al. 2016)"
         )
     which = data.indices(split)
-    if learned := learned_by(network):
+    if (learned := learned_by(network)) and len(which):
         which = which[~learned.seen(data.ids[i] for i in which)]
         if not len(which):
             raise BadInput(
                 f"{model}: was trained on all galaxies of the split {split!r} of {store}; take others"
             )
-        click.echo(
-            f"{len(which)} of {len(data.indices(split))} galaxies: the model was not trained on them"
-        )
+        if left := len(data.indices(split)) - len(which):
+            click.echo(f"{how_many(left, 'galaxy')} left out, on which the model was trained")
     memory = oddness_of(model, network, tta=True)
     predicted = predict(data, network, indices=which, embeddings=memory is not None)
     found = calibrate(predicted[data.schema.columns].to_numpy(float), data.votes[which], data.schema)
@@ -349,7 +348,8 @@ def evaluate_command(predictions, store, split, out):
     over the cumulative fractions of all answers (0 to 1), the mean correlation
     over them, and the accuracy of smooth against featured, each with its
     95 % interval, the score of a constant predictor and, where votes are
-    counted, the noise floor and the skill between the two.
+    counted, the noise floor and the skill between the two. Galaxies that the
+    model was trained on are left out, except with --split train.
 
     \b
     sommelier evaluate predictions.parquet data/stores/kaggle \\

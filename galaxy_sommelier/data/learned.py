@@ -31,9 +31,9 @@ class Learned:
     train: np.ndarray  # uint64, from `hashed`
     val: np.ndarray  # uint64; they chose the epoch
 
-    def seen(self, ids: Iterable[str]) -> np.ndarray:  # id_str -> bool (N,)
-        """Mark the galaxies that the model was trained on."""
-        return np.isin(hashed(ids), self.train)
+    def seen(self, ids: Iterable[str], val: bool = False) -> np.ndarray:  # id_str -> bool (N,)
+        """Mark the galaxies that the model was trained on; with `val` also those that chose the epoch."""
+        return np.isin(hashed(ids), np.union1d(self.train, self.val) if val else self.train)
 
     def both(self, other: "Learned | None") -> "Learned":
         """Return what two trainings, one after the other, have learned from."""

@@ -98,7 +98,12 @@ def population_weights(
         what = f"{inside.sum()} of the {len(table)} galaxies are in it"
         raise BadInput(f"reference ids: {what}; it must contain some of them, but not all")
     votes = kaggle_form(fractions_of(table, schema), schema)  # (N, answers)
-    votes = votes[:, ~np.isnan(votes).any(axis=0)]  # answers that are known for all galaxies
-    odds = LogisticRegression(max_iter=2000).fit(votes, inside).predict_proba(votes)[:, 1] / inside.mean()
-    weights = np.clip(odds, 0.1, 10)
+    rows = ~np.isnan(votes[:, 0])  # with votes
+    votes = votes[rows]
+    votes, sides = votes[:, ~np.isnan(votes).any(axis=0)], inside[rows]  # answers known for all of them
+    if sides.all() or not sides.any():
+        raise BadInput("reference ids: no galaxy in it, or none outside, has votes; give other ids")
+    odds = LogisticRegression(max_iter=2000).fit(votes, sides).predict_proba(votes)[:, 1] / sides.mean()
+    weights = np.ones(len(table))
+    weights[rows] = np.clip(odds, 0.1, 10)
     return weights / weights.mean()

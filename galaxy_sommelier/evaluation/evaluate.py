@@ -301,7 +301,8 @@ def evaluate_file(
     votes = None if store.votes is None else store.votes[rows]
     found = scores(pred, true, store.schema, constant, votes, guess["id_str"].tolist(), resamples, seed)
     classes = _plain(_class_scores(guess, store.table.iloc[rows], store.schema))
-    found |= {"learned": None if learned is None else len(learned), "kinds": _kinds(guess, store, pred, true)}
+    unknown = learned is None or split == "train"
+    found |= {"learned": None if unknown else len(learned), "kinds": _kinds(guess, store, pred, true)}
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
 # %% ../../nbs/06_evaluation/04_evaluate.ipynb #6476896f
@@ -312,10 +313,12 @@ def each_store(
 ) -> dict[str, dict]:  # by store, where it has galaxies in the split: as from `evaluate_file`
     """Score predictions for a mixture, each store with its own questions."""
     parts = {name: part for name, part in mixed.parts.items() if len(part.indices(split))}
-    return {
-        name: evaluate_file(of_campaign(predictions, mixed.schema, part.schema), part, split)
-        for name, part in parts.items()
-    }
+    found = {}
+    for name, part in parts.items():
+        own = of_campaign(predictions, mixed.schema, part.schema)
+        own.attrs |= {"kinds": part.kinds[0]}  # a run predicts each galaxy in its store's kind
+        found[name] = evaluate_file(own, part, split)
+    return found
 
 
 def run_metrics(

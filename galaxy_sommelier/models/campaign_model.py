@@ -17,7 +17,7 @@ from ..core.files import BadInput, read_json
 from ..data.inputs import input_kind
 from ..data.mixture import answers_in, names_in
 from ..data.store import read_header
-from .model import GalaxyModel
+from .model import GalaxyModel, kind_columns
 
 # %% ../../nbs/05_models/07_campaign_model.ipynb #1a323330
 @torch.no_grad()
@@ -27,13 +27,19 @@ def campaign_model(
 ) -> GalaxyModel:  # over the campaign's questions; the weights are copies
     """Return the part of a model that answers the questions of one campaign."""
     union, part = model.schema, copy.deepcopy(model)
-    rows = [union.index(answer) for answer in answers_in(union, schema)]
-    last = part.head[-1]
+    answers = [union.index(answer) for answer in answers_in(union, schema)]
+    names = names_in(union, schema)
+    kinds = [{q: some[names[q]] for q in names if names[q] in some} for some in model.config.kinds]
+    part.config.kinds, part.columns = kinds, kind_columns(schema, kinds)
+    places = {}  # in the new head -> in the old one
+    for new, old in zip(part.columns, model.columns, strict=True):
+        places |= dict(zip(new, (old[answer] for answer in answers), strict=True))
+    rows, last = [places[i] for i in range(len(places))], part.head[-1]
     part.head[-1] = nn.Linear(last.in_features, len(rows), device=last.weight.device)
     part.head[-1].weight.copy_(last.weight[rows])
     part.head[-1].bias.copy_(last.bias[rows])
     if model.log_strength is not None:
-        questions = [union.question_names.index(name) for name in names_in(union, schema).values()]
+        questions = [union.question_names.index(name) for name in names.values()]
         part.log_strength = nn.Parameter(model.log_strength[questions].clone())
     part.schema, part.answers, part.config.schema = schema, tuple(schema.answers), schema.to_dict()
     return part.train(model.training)

@@ -101,8 +101,8 @@ def kind_columns(
     for some in kinds or [{}]:
         row = []
         for question, where in schema.slices.items():
-            first = (question, quantity(kinds[0].get(question, "")) if kinds else "")
-            key = (question, quantity(some[question])) if question in some else first
+            asked = [known[question] for known in (some, *kinds) if question in known]
+            key = (question, quantity(asked[0]) if asked else "")
             if key not in starts:
                 starts[key], end = end, end + where.stop - where.start
             row += range(starts[key], starts[key] + where.stop - where.start)

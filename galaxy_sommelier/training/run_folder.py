@@ -127,7 +127,6 @@ def predict_kinds(
             predict(store, model, indices=indices[store.kind[indices] == number], kind=name, **options)
         )
     table = pd.concat(tables)
-    table.attrs["kinds"] = tables[0].attrs["kinds"] if len(tables) == 1 else {}
     place = {name: i for i, name in enumerate(store.ids)}
     return table.sort_values("id_str", key=lambda ids: ids.map(place), ignore_index=True)
 
@@ -156,6 +155,9 @@ def write_split(
     """Write `predictions.parquet`."""
     model, facts = load_model(out / "model").eval(), {"stage": settings.stage, "split": split}
     table = predict_split(model, store, split, settings)
+    numbers = np.unique(store.kind[store.indices(split)])
+    one = len(numbers) == 1 and model.config.kinds  # of several kinds each galaxy has its own
+    table.attrs["kinds"] = dict(model.config.kinds[numbers[0]]) if one else {}
     table.attrs["model_folder"] = str((out / "model").resolve())
     write_predictions(table, out / "predictions.parquet", model, overwrite=True, **facts, tta=settings.tta)
     return model, table

@@ -64,12 +64,14 @@ def learned_from(
     store: Store,
     stage: str,  # one of `settings.STAGES`
     start_from: str | Path | None,  # the model that the training starts from
-) -> Learned:
+) -> Learned | None:  # None: unknown, as it is of the start
     """Return which galaxies a training learns from; refuse a start that has learned from test galaxies."""
     before = read_learned(model_folder(start_from)) if start_from else None
+    if start_from and before is None:
+        return None
     ids = {split: [store.ids[i] for i in store.indices(split)] for split in ("train", "val", "test")}
     for split in ("val", "test") if before else ():
-        if number := int(before.seen(ids[split]).sum()):
+        if number := int(before.seen(ids[split], val=split == "test").sum()):
             what = f"was trained on {number} of {len(ids[split])} galaxies in split {split!r} of {store.path}"
             raise BadInput(
                 f"{start_from}: {what}; prepare the store with --test-ids and --val-ids of that training"
@@ -164,13 +166,14 @@ FIT = {"full": fit_images, "lora": fit_images, "head": fit_head, "probe": fit_pr
 def save_model(
     model: GalaxyModel,
     out: Path,  # the run folder
-    learned: Learned,  # the galaxies that it has learned from
+    learned: Learned | None,  # the galaxies that it has learned from; None: unknown
 ) -> None:
     """Write `model/`, whole or not at all."""
     remove(out / "model")
     with disk_errors(out / "model"), atomic_path(out / "model") as folder:
         model.save_pretrained(folder)
-        write_learned(learned, folder)
+        if learned:
+            write_learned(learned, folder)
 
 # %% ../../nbs/07_training/08_stages.ipynb #75ca0769
 def train(
@@ -184,8 +187,9 @@ def train(
     split, main = check_splits(store, s.stage), check_processes(s)
     out = new_run_folder(f"train-{s.stage}") if out is None else Path(out)
     targets, done = with_targets(store, s), (out / "metrics.json").exists()
-    trained, learned = done or has_weights(out), learned_from(store, s.stage, start_from)
+    trained = done or has_weights(out)
     if not trained:
+        learned = learned_from(store, s.stage, start_from)
         seed_everything(s.seed)
         model = make_model(store, s, start_from)
     if main:
