@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -165,7 +166,9 @@ def test_ctrl_c_tells_how_to_go_on(nap, tmp_path):
     run = tmp_path / "one"
     command = [SOMMELIER, "run", str(nap), "--out", str(run), "-p", "seconds", "60"]
     options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
-    process = subprocess.Popen(command, start_new_session=True, **options)
+    # a test run in the background ignores SIGINT, and its children with it
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=heed, **options)
     deadline = time.monotonic() + 60
     while not (run / "started.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -184,9 +184,10 @@ def read_predictions(
 def with_facts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Give predictions what their file says about them: `attrs["kinds"]` and `attrs["model_folder"]`."""
     facts = predictions_facts(path)
+    folder = facts.get("model_folder") and str(path.parent / facts["model_folder"])  # an absolute one stays
     table.attrs |= {
         "kinds": json.loads(facts.get("kinds", "{}")),
-        "model_folder": facts.get("model_folder", ""),
+        "model_folder": folder or "",
     }
     return table
 

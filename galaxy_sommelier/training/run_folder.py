@@ -158,8 +158,9 @@ def write_split(
     numbers = np.unique(store.kind[store.indices(split)])
     one = len(numbers) == 1 and model.config.kinds  # of several kinds each galaxy has its own
     table.attrs["kinds"] = dict(model.config.kinds[numbers[0]]) if one else {}
-    table.attrs["model_folder"] = str((out / "model").resolve())
+    table.attrs["model_folder"] = "model"  # beside the file, so that a run may be moved
     write_predictions(table, out / "predictions.parquet", model, overwrite=True, **facts, tta=settings.tta)
+    table.attrs["model_folder"] = str(out / "model")
     return model, table
 
 # %% ../../nbs/07_training/07_run_folder.ipynb #35604488
