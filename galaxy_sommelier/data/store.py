@@ -351,7 +351,7 @@ def _find(store, which):
         places = pd.Index(store.ids).get_indexer(list(which))
         if (places < 0).any():
             unknown = [name for name, place in zip(which, places, strict=True) if place < 0]
-            what = f"{len(unknown)} ids are not in this store, first {unknown[0]!r}"
+            what = f"{how_many(len(unknown), 'id')} not in this store, first {str(unknown[0])!r}"
             raise BadInput(f"{store.path}: {what}; ids look like {store.ids[0]!r}")
         return places
     if which not in SPLITS:
