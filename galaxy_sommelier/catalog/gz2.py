@@ -26,6 +26,7 @@ from galaxy_sommelier.catalog.table import (
     need,
     plausible,
     read_rows,
+    rounding,
     row_pieces,
     whole_numbers,
 )
@@ -100,9 +101,13 @@ def read_kaggle(
     table = read_rows(csv, "GalaxyID", numbers=KAGGLE_COLUMNS)
     check_range(table[[name for name in KAGGLE_COLUMNS if name in table]], table["id"], csv)
     values = table.reindex(columns=KAGGLE_COLUMNS).to_numpy(float)
-    asked = np.isin(GZ2.question_names, found)
-    check_sums(GZ2.sums(values), np.where(asked, kaggle_sums(values), np.nan), table["id"], GZ2, csv, 1e-4)
-    fractions = pd.DataFrame(from_kaggle(values), table.index, GZ2.columns)
+    expected = np.where(np.isin(GZ2.question_names, found), kaggle_sums(values), np.nan)
+    rounded = np.array([rounding(values[:, place]) for place in GZ2.slices.values()])
+    # both sides of the comparison may be rounded
+    check_sums(GZ2.sums(values), expected, table["id"], GZ2, csv, np.maximum(1e-4, 2 * rounded))
+    fractions = from_kaggle(values)
+    fractions = GZ2.normalise(fractions) if rounded.any() else fractions
+    fractions = pd.DataFrame(fractions, table.index, GZ2.columns)
     paths = image_paths(table["id"] + ".jpg", images)
     return first_columns(table, "kaggle").join(fractions).assign(path=paths)
 
