@@ -186,7 +186,7 @@ def corrected(
     below = ((drawn < value) + 0.5 * (drawn == value)).sum(0)
     middle, ends = ndtri((below + 0.5) / (count + 1)), []
     for side in (-wide, wide):
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             share = ndtr(middle + (middle + side) / np.maximum(1 - skew * (middle + side), 1e-9))
         place = np.rint(share * (count + 1)).astype(int) - 1
         place = np.clip(place, 0, np.maximum(count - 1, 0))

@@ -190,7 +190,8 @@ def skill(score, constant, floor):  # numbers or arrays, all of one kind of scor
         *(np.asarray(x, dtype=float) for x in (score, constant, floor))
     )
     room = floor - constant
-    return np.divide(score - constant, room, out=np.full(room.shape, np.nan), where=np.abs(room) > 1e-9)
+    wide = np.abs(room) > 1e-9  # False for NaN
+    return np.divide(score - constant, room, out=np.full(room.shape, np.nan), where=wide)
 
 # %% ../../nbs/06_evaluation/02_noise_floor.ipynb #7d763435
 def skill_parts(
