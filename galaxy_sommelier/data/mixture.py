@@ -255,7 +255,8 @@ def mix_weights(
     learning = np.ones(len(mixed), bool) if mixed.split is None else mixed.split != "test"
     listed = mixed.table.id_str.isin(set(reference)).to_numpy() & learning
     if not listed.any():
-        raise BadInput(f"{mixed.path}: none of the {len(reference)} reference ids is among its training and validation galaxies")
+        what = f"none of the {len(reference)} reference ids is among its training and validation galaxies"
+        raise BadInput(f"{mixed.path}: {what}; give ids of this mixture")
     for group in alike(mixed):
         some = group & learning
         if (listed & some).any() and not listed[some].all():
