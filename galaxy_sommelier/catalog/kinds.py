@@ -92,9 +92,7 @@ BETWEEN = {
 def lines_between(
     ours: Mapping[str, str],  # kind by question
     theirs: Mapping[str, str],
-) -> dict[
-    str, Line
-]:  # by answer; empty where the first question has the same quantity, or nothing was measured
+) -> dict[str, Line]:  # by answer; empty where the quantity is the same, or nothing was measured
     """Return the lines from one set of kinds to another."""
     sides = tuple(quantity(kinds.get("smooth-or-featured", "")) for kinds in (ours, theirs))
     names = ("smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk")

@@ -40,9 +40,7 @@ class Source:
     read: Callable  # (table, images), or with several kinds of fractions (table, images, kind): galaxy table
     tables: tuple[str, ...]  # names of the table; the first that exists is taken
     images: tuple[str, ...] = ("images", ".")  # names of the folder of images, likewise
-    kinds: tuple[str, ...] = (
-        "counts",
-    )  # of vote fractions in the table, from `kinds.KINDS`; the usual one first
+    kinds: tuple[str, ...] = ("counts",)  # of vote fractions in the table, the usual one first
 
     @property
     def layout(self) -> str:

@@ -124,7 +124,8 @@ def copies(header: dict) -> str | None:  # header: of a store; None: the store i
         return None
     if (moved := header.get("moved")) is None:
         return "not looked for"
-    return f"looked for by position and image; {how_many(len(moved), 'galaxy')} moved to the side of a copy"
+    found = f"{how_many(len(moved), 'galaxy')} moved to the side of a copy or left out"
+    return f"looked for by position and image; {found}"
 
 
 def kinds_named(e: Evidence) -> str | None:
