@@ -103,7 +103,9 @@ def sorted_planes(
             what = role or ("map of whole numbers" if is_map else "not named")
             planes.left_out.append(f"part {i} ({what})")
     if not planes.bands:
-        kinds = " and ".join(f"{'an' if role[0] in 'aeiou' else 'a'} {role}" for role in dict.fromkeys(filter(None, roles)))
+        kinds = " and ".join(
+            f"{'an' if role[0] in 'aeiou' else 'a'} {role}" for role in dict.fromkeys(filter(None, roles))
+        )
         what = f"only {kinds}" if kinds else "only tables or an empty header"
         raise BadInput(f"holds no image, {what}; give the file with the image")
     return planes
