@@ -17,7 +17,7 @@ from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.core.frames import write_csv
 from galaxy_sommelier.core.tables import as_cell, from_cell, header, is_fits_table, pieces
 from galaxy_sommelier.data.export import export_table, read_facts
-from galaxy_sommelier.inspector.annotations import AnnotationFile, append
+from galaxy_sommelier.inspector.annotations import AnnotationFile, append, locked
 
 LONGER = int(os.environ.get("FUZZ_EXAMPLES", 0))
 some = settings(
@@ -158,7 +158,8 @@ LONG = st.integers(0, 200_000).map("x".__mul__)
 @some
 def test_an_annotation_is_kept_or_refused_and_junk_costs_only_itself(galaxy, comment, junk, tmp_path):
     (path := tmp_path / "labels.csv").unlink(missing_ok=True)
-    append(path, [("first", "label", "spiral", "ada", "")])
+    with locked(path) as file:
+        append(file, path, [("first", "label", "spiral", "ada", "")])
     path.write_bytes(path.read_bytes() + junk + b"\n")
     with one_line():
         AnnotationFile(path, "ada").put(galaxy, comment=comment)

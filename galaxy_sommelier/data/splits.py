@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from ..catalog.schema import GZ2, Schema, kaggle_form
 from ..catalog.table import fractions_of, read_rows
@@ -103,6 +102,8 @@ def population_weights(
     votes, sides = votes[:, ~np.isnan(votes).any(axis=0)], inside[rows]  # answers known for all of them
     if sides.all() or not sides.any():
         raise BadInput("reference ids: no galaxy in it, or none outside, has votes; give other ids")
+    from sklearn.linear_model import LogisticRegression  # its import takes seconds
+
     odds = LogisticRegression(max_iter=2000).fit(votes, sides).predict_proba(votes)[:, 1] / sides.mean()
     weights = np.ones(len(table))
     weights[rows] = np.clip(odds, 0.1, 10)

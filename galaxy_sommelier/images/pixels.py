@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-import torch
-import torch.nn.functional as F
 from IPython.display import Image as Figure
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -112,28 +110,51 @@ def _decode_jpeg(data, name):
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")  # all that Pillow may open
 
 
-def _from_16_bits(image, name):
-    values = np.asarray(image).astype(np.uint16)
-    if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
-        values = 65535 - values  # 0 is white
-    if values.max() < 65536 // 16:
-        text = f"its brightest value is {values.max():,} of 65,535, as if it held fewer than 16 bits"
+def _check_depth(values, white, name):  # values: (H, W) or (H, W, 3)
+    if values.max() < (white + 1) // 4:
+        text = f"its brightest value is {values.max():,} of {white:,}, as if it held fewer than 16 bits"
         raise BadImage(name, f"{text}; stretch it to 8 bits first")
-    return np.repeat(np.round(values / np.float32(257)).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _to_rgb(image, name):
+def _depth(image, data):  # number of bits that the header names, of those that a pixel has
+    if image.format == "TIFF":
+        return image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0]
+    at = data.find(b"sBIT", 0, data.find(b"IDAT")) if image.format == "PNG" else -1
+    return data[at + 4] if at > 0 else 16
+
+
+def _from_16_bits(image, data, name):
+    values, depth, white = np.asarray(image).astype(np.uint16), _depth(image, data), 65535
+    if 8 <= depth < 16 and values.max() < 2**depth and np.any(values % 2 ** (16 - depth)):
+        white = 2**depth - 1
+    if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        values = white - values  # 0 is white
+    if white == 65535:
+        _check_depth(values, white, name)
+    return np.repeat(np.round(values * np.float32(255 / white)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _is_deep(image, data):  # Pillow keeps only the upper 8 of 16 bits of a colour
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,))) == 16
+    return image.format == "PNG" and data[24] == 16
+
+
+def _to_rgb(image, data, name):
     if getattr(image, "n_frames", 1) > 1:
         raise BadImage(name, f"holds {image.n_frames} frames, and it is not clear which one is meant")
     if image.mode.startswith("I;16"):
-        return _from_16_bits(image, name)
+        return _from_16_bits(image, data, name)
     if image.mode[:1] in ("I", "F"):
         text = f"holds numbers without a set white level (mode {image.mode}); stretch it to 8 bits first"
         raise BadImage(name, text)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
             raise BadImage(name, "has transparent pixels, whose colour is undefined")
-    return np.array(image.convert("RGB"))
+    pixels = np.array(image.convert("RGB"))
+    if _is_deep(image, data):
+        _check_depth(pixels, 255, name)
+    return pixels
 
 # %% ../../nbs/02_images/01_pixels.ipynb #01c5afd7
 def _decode_any(data, name):
@@ -141,7 +162,7 @@ def _decode_any(data, name):
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.height, image.width, name)
             image.load()
-            return upright(_to_rgb(image, name), _orientation(image.info.get("exif", b"")))
+            return upright(_to_rgb(image, data, name), _orientation(image.info.get("exif", b"")))
     except UnidentifiedImageError:
         raise BadImage(name, f"is not an image in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:  # Pillow's own limit, far above ours
@@ -274,6 +295,9 @@ def centre_crop_box(
 
 # %% ../../nbs/02_images/01_pixels.ipynb #91896b6f
 def _resize_one(pixels, crop, size):
+    import torch  # here, so that a viewer of images starts without it
+    import torch.nn.functional as F
+
     x = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
     top, left, side = centre_crop_box(*x.shape[-2:], crop)
     x = x[..., top : top + side, left : left + side]
@@ -286,8 +310,10 @@ def resize(
     pixels,  # list of (H, W, 3) uint8 arrays of any sizes, or one (N, 3, H, W) uint8 tensor
     crop: float = 1.0,  # share of each frame's shorter side to keep, above 0 and up to 1
     size: int = 224,  # side of the result, pixels
-) -> torch.Tensor:  # (N, 3, size, size) uint8
+):  # tensor (N, 3, size, size) uint8
     """Return the central squares of images, resized with antialiasing."""
+    import torch
+
     out = torch.empty((len(pixels), 3, size, size), dtype=torch.uint8)
     for i, one in enumerate(pixels):
         out[i] = _resize_one(one, crop, size)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['side_by_side', 'disagreement', 'uncertainty', 'rms_error', 'inspection_table', 'quoted', 'matching', 'within',
-           'sorted_rows', 'Selection', 'PagedSelection', 'my_labels', 'Inspection']
+           'sorted_rows', 'Selection', 'PagedSelection', 'consistent', 'my_labels', 'Inspection']
 
 # %% ../../nbs/09_inspector/02_state.ipynb #16239f78
 import re
@@ -269,6 +269,20 @@ class PagedSelection(Selection):
         self.cursor = int(place[0]) if len(place) else self.cursor
 
 # %% ../../nbs/09_inspector/02_state.ipynb #63d8ddaf
+def consistent(
+    values: dict[str, str],  # what a person has just clicked
+    mine: dict[str, str],  # this person's annotations until now
+    name: str | None,  # the class in the table
+) -> dict[str, str]:
+    """Return the click, and the withdrawal of what contradicts it."""
+    if values.get("label"):
+        before, right = mine.get("verdict"), "agree" if values["label"] == name else "disagree"
+        return values | ({"verdict": ""} if before and before != right else {})
+    if values.get("verdict") == "disagree" and mine.get("label") == name:
+        return values | {"label": ""}
+    return values
+
+
 def my_labels(
     annotations: AnnotationFile,
     ids: pd.Index,  # (N,) of a table
@@ -324,6 +338,7 @@ class Inspection(PagedSelection):
         if self.current is None:
             self.error = "annotation: no galaxy is shown; remove a filter first"
             return
+        values = consistent(values, self.my_annotations(), self.table.label[self.current])
         self._save("not saved", self.annotations.put, self.table.id_str[self.current], **values)
 
     def agree(self) -> None:
@@ -332,17 +347,16 @@ class Inspection(PagedSelection):
         self.put(verdict="agree", **({"label": name} if isinstance(name, str) else {}))
 
     def disagree(self) -> None:
-        """Reject the class in the table; a label that came with an agreement is withdrawn."""
-        agreed = self.my_annotations().get("verdict") == "agree"
-        self.put(verdict="disagree", **({"label": ""} if agreed else {}))
+        """Reject the class in the table."""
+        self.put(verdict="disagree")
 
     def undo(self) -> None:
         """Take back the newest click, and move the cursor to its galaxy."""
-        galaxy = self._save("not undone", self.annotations.undo)
-        if galaxy is None and not self.error:
+        undone = self._save("not undone", self.annotations.undo)
+        if not undone and not self.error:
             self.error = "undo: nothing has been annotated in this notebook yet"
-        elif galaxy in set(self.table.id_str.iloc[self.rows]):
-            self.jump(galaxy)
+        elif undone and undone[0] in set(self.table.id_str.iloc[self.rows]):
+            self.jump(undone[0])
 
     def _save(self, failed, action, /, *args, **values):
         try:

@@ -65,11 +65,12 @@ def informative(
 ) -> np.ndarray:  # rows of the table
     """Return the galaxies whose labels would teach a model the most."""
     among = np.arange(len(table)) if among is None else np.asarray(among, int)
-    among = among[(table.mine.iloc[among] == "").to_numpy()]
+    free = table.mine.iloc[among] == ""
+    among = among[(free & (table.split.iloc[among] != "test") if "split" in table else free).to_numpy()]
     ranks = table.iloc[among][["uncertainty", "disagreement"]].rank(pct=True).mean(axis=1).to_numpy()
     among, ranks = among[np.isfinite(ranks)], ranks[np.isfinite(ranks)]
     if not len(among):
-        without = "no galaxy without a label has an uncertainty or a disagreement"
+        without = "no galaxy without a label, outside the test, has an uncertainty or a disagreement"
         raise BadInput(f"suggest: {without}; give predictions, or remove filters")
     pool = among[np.argsort(-ranks, kind="stable")][: max(count, len(among) // 10)]
     if embeddings is None:
