@@ -9,7 +9,7 @@ __all__ = ['Array', 'GZ2', 'Question', 'Tree', 'library_of', 'walk', 'Schema', '
 import json
 import sys
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,7 @@ class Question:
     answers: tuple[str, ...]  # as in column names, e.g. ("yes", "no")
     asked_after: tuple[str, ...] = ()  # "<question>_<answer>", any of which leads here; () = all are asked
     campaigns: tuple[str, ...] = ()  # in a tree of several campaigns, those that ask it; () = all
+    number: tuple[float, ...] = ()  # mean and spread of a number, see `catalog.targets`; () = it has answers
 
     @property
     def columns(self) -> list[str]:
@@ -144,7 +145,9 @@ class Schema(Tree):
         """Return the schema for JSON; `from_dict` is the way back."""
         whole = json.loads(json.dumps(asdict(self)))
         return whole | {
-            "questions": [{k: v for k, v in q.items() if k != "campaigns" or v} for q in whole["questions"]]
+            "questions": [
+                {k: v for k, v in q.items() if k not in ("campaigns", "number") or v} for q in whole["questions"]
+            ]
         }
 
     @classmethod
@@ -162,7 +165,8 @@ class Schema(Tree):
 
     @cached_property
     def fingerprint(self) -> str:  # 12 hexadecimal digits
-        return sha256_of(json.dumps(self.to_dict(), sort_keys=True))[:12]
+        plain = Schema(self.name, tuple(replace(question, number=()) for question in self.questions))
+        return sha256_of(json.dumps(plain.to_dict(), sort_keys=True))[:12]
 
 # %% ../../nbs/01_catalog/01_schema.ipynb #40d5ff76
 GZ2 = Schema(
