@@ -20,11 +20,12 @@ from ..catalog.schema import Schema
 from ..core.files import BadInput
 from ..data.inputs import open_image, open_input
 from ..data.store import Store
+from ..download.hub import DEFAULT
 from ..evaluation.figures import contact_sheet
 from ..evaluation.ood import Familiar, additions, oddness_of, warn_unlike
 from ..images.pixels import BadImage
 from ..models.campaign_model import fitted_to
-from ..models.model import GalaxyModel
+from ..models.model import GalaxyModel, model_folder
 from ..models.predict import Additions, check_out, named_model
 from ..models.predict import predict as predict_galaxies
 from ..models.shards import predict_shards, read_predictions
@@ -41,7 +42,7 @@ class Ready:
 
 def make_ready(
     source: Store | str | Path | pd.DataFrame,  # what will be predicted
-    model: GalaxyModel | str | Path | None,  # a model, a run or model folder, or a hub id
+    model: GalaxyModel | str | Path | None,  # a model, its name or folder; None: the one that ships
     tta: bool = True,  # whether predictions are averaged over eight views
     embeddings: bool = False,  # whether they are kept
 ) -> Ready:
@@ -51,13 +52,14 @@ def make_ready(
         network = fitted_to(network, Path(source))
     if isinstance(model, GalaxyModel):
         return Ready(network, None, None)
-    memory = oddness_of(Path(model), network, tta)
-    return Ready(network, additions(Path(model), network, memory, embeddings), memory)
+    folder = model_folder(model or DEFAULT)
+    memory = oddness_of(folder, network, tta)
+    return Ready(network, additions(folder, network, memory, embeddings), memory)
 
 # %% ../../nbs/10_cli/02_front_door.ipynb #f70d000b
 def predict(
     source: Store | str | Path | pd.DataFrame,  # a store, a folder of images, an image, or a table
-    model: GalaxyModel | str | Path | None = None,  # a model, a run or model folder, or a hub id
+    model: GalaxyModel | str | Path | None = None,  # a model, its name or folder; None: the one that ships
     out: str | Path | None = None,  # a file to write: .parquet, .csv, .fits or .vot
     split: str | None = None,  # only this split of a store: "train", "val" or "test"
     tta: bool = True,  # average over the eight turned and mirrored views
@@ -83,7 +85,7 @@ def predict(
 # %% ../../nbs/10_cli/02_front_door.ipynb #f70d0010
 def predict_part(
     source: str | Path,  # a store, a folder of images or a table's file
-    model: str | Path | None,  # a run or model folder, or a hub id
+    model: str | Path | None,  # name or folder of a model; None: the one that ships
     out: str | Path,  # the folder of shards
     part: str | None = None,  # "I/N": process number I of N; None: all of it
     split: str | None = None,  # only this split of a store

@@ -22,7 +22,7 @@ from ..catalog.classes import CLASSES
 from ..catalog.kinds import Kinds, name_of, quantity
 from ..catalog.schema import GZ2, Schema
 from ..core.files import BadInput, read_json
-from ..download.hub import check_folder, hub_folder
+from ..download.hub import DEFAULT, check_folder, hub_folder, shipped_folder, shipped_models
 from ..data.learned import Learned, read_learned
 from galaxy_sommelier.models.backbone import (
     IMAGENET,
@@ -226,17 +226,18 @@ def build_model(
 
 # %% ../../nbs/05_models/02_model.ipynb #4b4a72ac
 def model_folder(
-    name: str | Path,  # a model folder, a run folder, or an id of the Hugging Face hub
+    name: str | Path = DEFAULT,  # a model or run folder, a model that ships, or an id of the hub
 ) -> Path:
     """Return the folder of a model's files."""
     folder = Path(name)
     if not folder.exists():
-        folder = hub_folder(str(name))
+        ships = str(name) == DEFAULT or str(name) in shipped_models()
+        folder = shipped_folder(str(name)) if ships else hub_folder(str(name))
     return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def load_model(
-    name: str | Path,  # a model folder, a run folder, or an id of the Hugging Face hub
+    name: str | Path = DEFAULT,  # a model or run folder, a model that ships, or an id of the hub
 ) -> GalaxyModel:
     """Read a model, in evaluation mode."""
     folder = model_folder(name)

@@ -31,6 +31,7 @@ from ..core.frames import write_csv
 from ..data.export import FORMATS, export_table
 from ..data.inputs import Galaxies, Row, open_ahead, open_input
 from ..data.store import SHARD, Store
+from ..download.hub import DEFAULT
 from ..images.augment import centre, dihedral, normalise
 from ..images.pixels import ImageReport
 from .backbone import feature_width
@@ -249,15 +250,10 @@ def together(reports: Iterable[ImageReport]) -> ImageReport:
 
 # %% ../../nbs/05_models/05_predict.ipynb #d6987f62
 def named_model(
-    model: GalaxyModel | str | Path | None,  # a model, a run or model folder, or a hub id
+    model: GalaxyModel | str | Path | None,  # a model, its name or folder; None: the one that ships
 ) -> GalaxyModel:
     """Return the model itself, or load it by name."""
-    if model is None:  # until a model ships
-        raise BadInput(
-            "no model ships with this version; name one (--model RUN_FOLDER, in Python model=RUN_FOLDER), "
-            "or train one with: sommelier train STORE"
-        )
-    return load_model(model) if isinstance(model, str | Path) else model
+    return model if isinstance(model, GalaxyModel) else load_model(model or DEFAULT)
 
 # %% ../../nbs/05_models/05_predict.ipynb #cf65e762
 def rows_of(galaxies: Galaxies, indices: Iterable[int]) -> Iterable[Row]:
@@ -283,7 +279,7 @@ def kind_number(model: GalaxyModel, kind: str | None) -> int:
 # %% ../../nbs/05_models/05_predict.ipynb #5094d2d8
 def predict(
     source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
-    model: GalaxyModel | str | Path | None = None,  # a model, a run or model folder, or a hub id
+    model: GalaxyModel | str | Path | None = None,  # a model, its name or folder; None: the one that ships
     out: str | Path | None = None,  # a file to write, see `write_predictions`
     split: str | None = None,  # of a store: "train", "val" or "test"; None: all
     indices: np.ndarray | None = None,  # which galaxies of a store, in place of `split`

@@ -89,7 +89,7 @@ def model_key(model: GalaxyModel) -> str:  # 16 hexadecimal digits
 # %% ../../nbs/05_models/06_shards.ipynb #c4d1eb9d
 def predict_shards(
     source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
-    model: GalaxyModel | str | Path | None,  # a model, a run or model folder, or a hub id
+    model: GalaxyModel | str | Path | None,  # a model, its name or folder; None: the one that ships
     out: str | Path,  # the folder of shards
     part: str | None = None,  # "I/N", see `own_part`
     split: str | None = None,  # of a store; None: all

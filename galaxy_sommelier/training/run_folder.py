@@ -74,7 +74,7 @@ def check_processes(
 
 # %% ../../nbs/07_training/07_run_folder.ipynb #7bb2c239
 # settings that may change when a run is continued
-FREE = ("workers", "report_to", "tta", "store", "accumulate", "checkpointing", "compile")
+FREE = ("workers", "report_to", "tta", "store", "accumulate", "checkpointing", "compile", "save_precision")
 
 
 def check_same(

@@ -126,6 +126,9 @@ class TrainSettings(Settings):
 
     patience: Whole = Field(0, ge=0, description="epochs without a better one before it stops; 0: never")
     precision: Literal["bf16", "fp32"] = Field("bf16", description='"bf16" (autocast) or "fp32"')
+    save_precision: Literal["fp32", "fp16"] = Field(
+        "fp32", description='of the saved weights; "fp16" halves the file'
+    )
     workers: Whole = Field(0, ge=0, description="processes that read images; 0: the main one does")
     views: Whole = Field(
         8,
