@@ -19,16 +19,8 @@ from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import BadInput, read_json
 from galaxy_sommelier.core.runs import run_experiment
 from galaxy_sommelier.data.store import Store, simulated_store
-from galaxy_sommelier.studies.vlm_client import (
-    KEY,
-    Books,
-    CapReached,
-    RequestPace,
-    Terms,
-    ask_model,
-    request_text,
-    spent,
-)
+from galaxy_sommelier.studies.vlm_budget import KEY, Books, CapReached, RequestPace, Terms, spent
+from galaxy_sommelier.studies.vlm_client import ask_model, request_text
 from galaxy_sommelier.studies.vlm_compare import kinds_table, read_all, sample, vlm_figure
 from galaxy_sommelier.studies.vlm_prompts import (
     FOUR_CLASSES,
@@ -332,7 +324,8 @@ import sys
 from pathlib import Path
 from galaxy_sommelier.data.store import Store
 from galaxy_sommelier.studies.vlm_prompts import FOUR_CLASSES
-from galaxy_sommelier.studies.vlm_client import Books, Terms, ask_model
+from galaxy_sommelier.studies.vlm_budget import Books, Terms
+from galaxy_sommelier.studies.vlm_client import ask_model
 store, out = Store(sys.argv[1]), Path(sys.argv[3])
 terms = Terms(base_url=sys.argv[2], model="teacher", per_minute=1e6, threads=2)
 books = Books(out / "run" / "requests.jsonl", terms)

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'TRUTH', 'LABELS', 'look', 'styled', 'grid', 'save', 'performance_summary', 'distribution_comparison',
-           'answer_scatter', 'confusion', 'training_curves', 'contact_sheet', 'draw_floor_bars', 'draw_reliability',
-           'draw_coverage', 'label_efficiency']
+           'answer_scatter', 'confusion', 'training_curves', 'contact_sheet', 'label_efficiency']
 
 # %% ../../nbs/06_evaluation/06_figures.ipynb #9d279c05
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput, atomic_path
+from ..core.files import BadInput, atomic_path, how_many
 from .evaluate import HEADLINE
 from .metrics import align, moments, reached, summarise
 from .predecessors import KEY_FEATURES
@@ -91,7 +90,7 @@ def save(
 LABELS = {
     "kaggle_rmse": "RMSE, 37 columns\n(less is better)",
     "kaggle_mae": "MAE, 37 columns\n(less is better)",
-    "mean_r": "mean r per answer\n(more is better)",
+    "mean_r": "mean correlation r\n(more is better)",
     "smooth_featured_accuracy": "smooth or featured?\naccuracy (more is better)",
 }
 
@@ -126,6 +125,7 @@ def performance_summary(
         axis.set_xlim(-0.6, len(stages) - 0.4)
         axis.margins(y=0.2)
         axis.set_title(LABELS.get(name, name))
+    figure.supxlabel("bars: 95 % intervals; dashed: a constant, the mean of the training galaxies", fontsize=9)
     return figure
 
 # %% ../../nbs/06_evaluation/06_figures.ipynb #73daef42
@@ -138,7 +138,7 @@ def _asked(
     known = reached(true, schema, min_asked)[:, column] & np.isfinite(true[:, column])
     return pred[known, column], true[known, column]
 
-
+# %% ../../nbs/06_evaluation/06_figures.ipynb #73daef43
 @styled
 def distribution_comparison(
     table: pd.DataFrame,  # a galaxy table: the truth
@@ -158,9 +158,10 @@ def distribution_comparison(
                 axis.hist(true, edges, color=TRUTH, label="volunteers")
             style = {k: v for k, v in look(n).items() if k != "marker"}
             axis.stairs(np.histogram(pred, edges)[0], edges, label=stage, linewidth=1.8, **style)
-        axis.set_title(f"{title}  (n = {len(true)})")
+        axis.set_title(f"{title}  ({how_many(len(true), 'galaxy')})")
         axis.set_ylabel("galaxies" if place % 3 == 0 else "")
-    figure.supxlabel("fraction of the volunteers who were asked", fontsize=10)
+        axis.yaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=5))
+    figure.supxlabel("fraction of the volunteers asked who give this answer: votes (grey), predictions", fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(stages) + 1)
     return figure
 
@@ -183,10 +184,14 @@ def answer_scatter(
         axis.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--")
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        numbers = f"r {got['r']:.2f}, RMSE {got['rmse']:.3f} (constant {true.std():.3f})"
-        axis.set_title(f"{title}  (n = {len(true)})\n{numbers}", fontsize=9)
-    figure.supxlabel("volunteers", fontsize=10)
-    figure.supylabel("predicted", fontsize=10)
+        numbers = f"r {got['r']:z.2f}, RMSE {got['rmse']:.3f} (constant {true.std():.3f})"
+        axis.set_title(f"{title}  ({how_many(len(true), 'galaxy')})\n{numbers}", fontsize=9)
+    figure.supxlabel(
+        "fraction of the volunteers asked who give this answer\n"
+        "dashed: perfect; r: correlation; constant: RMSE of the mean of these galaxies",
+        fontsize=10,
+    )
+    figure.supylabel("predicted fraction", fontsize=10)
     return figure
 
 # %% ../../nbs/06_evaluation/06_figures.ipynb #08f13b1a
@@ -213,7 +218,7 @@ def confusion(
     axis.set_xticks(range(len(names)), names)
     rows = [f"{name}\n(n = {n})" for name, n in zip(names, totals, strict=True)]
     axis.set_yticks(range(len(names)), rows)
-    axis.set(xlabel="predicted", ylabel="volunteers")
+    axis.set(xlabel="predicted (%: share of the row)", ylabel="volunteers")
     axis.set_title(title, fontsize=9)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
@@ -270,69 +275,6 @@ def contact_sheet(
         axis.set_title(caption, fontsize=8, pad=3)
         axis.set_axis_off()
     return figure
-
-# %% ../../nbs/06_evaluation/06_figures.ipynb #7d6a8679
-def draw_floor_bars(
-    axis: Axes,
-    table: pd.DataFrame,  # by answer: `per_answer` of `scores`
-    score: str = "rmse",  # "rmse" or "mae"
-) -> None:
-    """Draw the error of each answer between constant and noise floor."""
-    place, constant = np.arange(len(table))[::-1], table[f"constant_{score}"]
-    nothing = pd.Series(np.nan, table.index)
-    floor = table.get(f"floor_{score}", nothing).fillna(constant)
-    bar = {
-        "height": 0.62,
-        "color": TRUTH,
-        "edgecolor": TRUTH,
-        "label": "from the error of a constant (right end) to the noise of the votes (left)",
-    }
-    axis.barh(place, constant - floor, left=floor, **bar)
-    low, high = (table.get(f"{score}_{end}", table[score]) for end in ("lower", "upper"))
-    ends = np.stack([table[score] - low, high - table[score]]).clip(0)
-    style = look(1) | {"linestyle": "none", "markersize": 4.5}
-    axis.errorbar(
-        table[score],
-        place,
-        xerr=ends,
-        label="model, 95 % interval; number: skill, 0 at the right end and 1 at the left",
-        capsize=2.5,
-        **style,
-    )
-    right = np.fmax(np.fmax(constant, table[score]), high)
-    for y, x, skill in zip(place, right, table.get(f"skill_{score}", nothing), strict=True):
-        text = f"{skill:.2f}" if np.isfinite(skill) else ""
-        axis.annotate(text, (x, y), (6, 0), textcoords="offset points", va="center", fontsize=8)
-    axis.set_yticks(place, table.index.str.replace("_", ": ", n=1), fontsize=8)
-    axis.set(xlabel=f"{score.upper()} of the vote fraction, where asked")
-    axis.set(xlim=(0, None), ylim=(-0.7, len(table) - 0.3))
-
-# %% ../../nbs/06_evaluation/06_figures.ipynb #b4676ae9
-def draw_reliability(
-    axis: Axes,
-    tables: dict[str, pd.DataFrame],  # name -> rows of one answer, from `reliability`
-) -> None:
-    """Draw mean vote against mean prediction in bins."""
-    axis.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="as voted")
-    for n, (name, rows) in enumerate(tables.items()):
-        style = look(n) | {"markersize": 4, "linewidth": 1.2, "elinewidth": 1, "label": name}
-        axis.errorbar(rows.predicted, rows.voted, yerr=rows.upper - rows.voted, **style)
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-
-# %% ../../nbs/06_evaluation/06_figures.ipynb #c376529f
-def draw_coverage(
-    axis: Axes,
-    held: pd.DataFrame,  # from `coverage`
-) -> None:
-    """Draw how often intervals of each level contain the votes, all questions together."""
-    rows = held[held.question == "all"]
-    axis.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1)
-    ends = np.stack([rows.coverage - rows.lower, rows.upper - rows.coverage])
-    axis.errorbar(rows.level, rows.coverage, yerr=ends, capsize=3, **(look(1) | {"linestyle": "none"}))
-    low = min(0.4, rows.lower.min() - 0.05)
-    axis.set(xlabel="level of the interval", ylabel="share of vote counts inside", aspect="equal")
-    axis.set_title("do the intervals hold? (dashed: exactly)", fontsize=9)
-    axis.set(xlim=(low, 1.02), ylim=(low, 1.02))
 
 # %% ../../nbs/06_evaluation/06_figures.ipynb #bed6b275
 @styled

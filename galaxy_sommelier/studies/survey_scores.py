@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['SMOOTH_OR_FEATURED', 'BULGE_SIZE', 'HOW_ROUNDED', 'SPIRAL_ARM_COUNT', 'ODD_FEATURE', 'SITE_WORDS', 'EXAMPLE_COLUMNS',
            'SurveyScore', 'score_survey', 'mean_scores', 'survey_table', 'in_tree', 'read_examples', 'clear_votes',
-           'favourites', 'tally', 'error_ends', 'ranges', 'survey_errors', 'ood_histograms', 'auroc_map']
+           'favourites', 'tally', 'error_ends', 'ranges', 'survey_errors']
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #91e636ef
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,8 +23,9 @@ from ..catalog.schema import GZ2, Schema
 from ..catalog.table import read_frame
 from ..core.files import BadInput
 from ..data.store import Store
-from ..evaluation.figures import TRUTH, look, styled
-from ..evaluation.metrics import intervals, moments, summarise, wilson
+from ..evaluation.figures import look, styled
+from ..evaluation.intervals import intervals, wilson
+from ..evaluation.metrics import moments, summarise
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #00f19cee
 @dataclass
@@ -122,6 +124,8 @@ ODD_FEATURE = {
     "Merger": "merger",
     "Dust lane": "dust-lane",
 }
+
+# %% ../../nbs/08_studies/01_survey_scores.ipynb #8a61b31d
 SITE_WORDS = {  # how a question begins: its name in the tree, and the names of its answers
     "Is the galaxy simply smooth": ("smooth-or-featured", SMOOTH_OR_FEATURED),
     "Could this be a disk viewed edge-on": ("disk-edge-on", {"Yes": "yes", "No": "no"}),
@@ -235,13 +239,11 @@ def error_ends(table: pd.DataFrame, value: str) -> np.ndarray:  # (2, rows), as 
 def ranges(
     table: pd.DataFrame,  # one row per value
     value: str,  # column of the value; `lower` and `upper` are the ends of its interval
-    names: str | Sequence[str],  # columns that name a row
+    name: str,  # column that names a row
     title: str,  # what the values are, with their unit
     zero: float | Sequence[float] = 0.0,  # where the line is drawn, for all rows or for each
 ) -> Figure:
-    """Draw values with intervals, one below the other."""
-    names = [names] if isinstance(names, str) else list(names)
-    labels = [" ".join(str(row[name]) for name in names if row[name] != "") for _, row in table.iterrows()]
+    """Draw values with 95 % intervals, one below the other."""
     figure, axis = plt.subplots(figsize=(6, 0.7 + 0.32 * len(table)))
     style = look(1) | {"linestyle": "none"}
     places = np.arange(len(table))
@@ -251,10 +253,10 @@ def ranges(
         axis.vlines(zero, places - 0.4, places + 0.4, **dashed)
     else:
         axis.axvline(zero, **dashed)
-    axis.set_yticks(range(len(table)), labels)
+    axis.set_yticks(places, table[name])
     axis.invert_yaxis()
     axis.margins(y=0.08)
-    axis.set_xlabel(title)
+    figure.supxlabel(fill(f"{title}; bars: 95 % intervals", 72), fontsize=10)
     return figure
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #0559d363
@@ -263,7 +265,7 @@ def survey_errors(
     table: pd.DataFrame,  # what, rmse, lower, upper: in the order in which they are drawn
 ) -> Figure:
     """Draw the error in each survey and after each correction, with 95 % intervals."""
-    figure, axis = plt.subplots(figsize=(1.5 + 0.8 * len(table), 3.4))
+    figure, axis = plt.subplots(figsize=(1.5 + 0.8 * len(table), 4.0))
     ends = error_ends(table, "rmse")  # (2, rows)
     for n, rmse in enumerate(table.rmse):
         style = look(min(n, 2)) | {"linestyle": "none"}
@@ -274,49 +276,6 @@ def survey_errors(
     axis.set_xticks(range(len(table)), table.what, rotation=30, ha="right", rotation_mode="anchor")
     axis.set_xlim(-0.6, len(table) - 0.4)
     axis.margins(y=0.25)
-    axis.set_ylabel("RMSE of the vote fractions (0 to 1)")
-    axis.set_title(f"dashed: the error in {table.what.iloc[0]}", fontsize=9)
-    return figure
-
-# %% ../../nbs/08_studies/01_survey_scores.ipynb #d207e0df
-@styled
-def ood_histograms(
-    scores: dict[str, np.ndarray],  # kind -> (N,) ood_score; the first are the familiar galaxies
-    top: float = 6.0,  # end of the axis
-) -> Figure:
-    """Draw the distribution of the score for each kind of images."""
-    figure, axis = plt.subplots(figsize=(6.5, 3.4))
-    edges = np.linspace(-2, top, 33)
-    for n, (kind, values) in enumerate(scores.items()):
-        shown = np.histogram(np.clip(values, -2, top - 1e-6), edges)[0] / len(values)
-        if n == 0:
-            axis.stairs(shown, edges, fill=True, color=TRUTH, label=f"{kind} (n = {len(values)})")
-            continue
-        style = {key: value for key, value in look(n - 1).items() if key != "marker"}
-        axis.stairs(shown, edges, label=f"{kind} (n = {len(values)})", linewidth=1.8, **style)
-    axis.axvline(1, color="0.35", linestyle="--", linewidth=1)
-    axis.set_xlabel("ood_score (0: a typical training galaxy; dashed, 1: the edge of their most unusual 5 %)")
-    axis.set_ylabel("share of galaxies")
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    return figure
-
-# %% ../../nbs/08_studies/01_survey_scores.ipynb #8a6ce0a6
-@styled
-def auroc_map(
-    table: pd.DataFrame,  # kind, score, auroc: from `ood.detection_table`
-) -> Figure:
-    """Draw the AUROC of each score for each kind of out-of-distribution images; 0.5 is guessing."""
-    wide = table.pivot(index="kind", columns="score", values="auroc")
-    figure, axis = plt.subplots(figsize=(1.5 + 1.0 * wide.shape[1], 0.9 + 0.4 * len(wide)))
-    axis.imshow(wide, cmap="PuOr", vmin=0, vmax=1, aspect="auto")
-    for (i, j), value in np.ndenumerate(wide.to_numpy()):
-        colour = "white" if abs(value - 0.5) > 0.35 else "black"
-        axis.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour)
-    labels = [name.replace("_", " ") for name in wide]
-    axis.set_xticks(range(wide.shape[1]), labels, rotation=30, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(wide)), wide.index)
-    axis.set_title(
-        "AUROC: probability that such an image scores\nhigher than a familiar galaxy (0.5: guessing)",
-        fontsize=9,
-    )
+    axis.set_ylabel("RMSE of the fractions")
+    axis.set_title(f"dashed: the error in {table.what.iloc[0]}; bars: 95 % intervals", fontsize=9)
     return figure
