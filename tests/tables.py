@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from galaxy_sommelier.catalog.campaigns import CANDELS, DECALS12, DESI, HUBBLE
+from galaxy_sommelier.catalog.campaigns import CANDELS, DECALS12, DESI, EUCLID, HUBBLE
 from galaxy_sommelier.catalog.gz2 import KAGGLE_COLUMNS, STEMS
 from galaxy_sommelier.catalog.later_campaigns import CANDELS_STEMS, HUBBLE_STEMS, decals_names
+from galaxy_sommelier.catalog.newer_campaigns import EUCLID_NAMES, VOTE_TABLES, vote_columns
 from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
 
 CHUNK = 20_000  # rows made and written at once
@@ -128,13 +129,19 @@ def decals_rows(schema):
     return rows
 
 
+def predicted(schema, n, seed):
+    """Return predicted fractions, (n, answers), missing where few would be asked."""
+    rng = np.random.default_rng(seed)
+    fractions = np.concatenate(
+        [rng.dirichlet(np.full(len(q.answers), 0.4), n).astype("float32") for q in schema.questions], axis=1
+    )
+    fractions[schema.asked_per_answer(fractions) < 0.5] = np.nan
+    return fractions
+
+
 def desi_rows(start, n, seed):
     """`gz_desi_deep_learning_catalog_friendly`: predicted fractions, missing where few would be asked."""
-    rng, (ra, dec), number = np.random.default_rng(seed), place(n, seed), start + np.arange(n)
-    fractions = np.concatenate(
-        [rng.dirichlet(np.full(len(q.answers), 0.4), n).astype("float32") for q in DESI.questions], axis=1
-    )
-    fractions[DESI.asked_per_answer(fractions) < 0.5] = np.nan
+    fractions, (ra, dec), number = predicted(DESI, n, seed), place(n, seed), start + np.arange(n)
     brick, number = number // 5000 + 300_000, number % 5000
     rows = {
         "dr8_id": [f"{b}_{i}" for b, i in zip(brick, number, strict=True)],
@@ -145,6 +152,46 @@ def desi_rows(start, n, seed):
         "hdf5_loc": ["somewhere"] * n,
     }
     return rows | dict(zip(DESI.columns, fractions.T, strict=True))
+
+
+def euclid_rows(start, n, seed):
+    """`morphology_catalogue`: predicted fractions; every second number of an object is negative."""
+    fractions, (ra, dec), number = predicted(EUCLID, n, seed), place(n, seed), 842787 + start + np.arange(n)
+    rows = {
+        "tile_index": np.full(n, 102011288),
+        "object_id": np.where(number % 2, -number, number),
+        "right_ascension": ra,
+        "declination": dec,
+        "warning_galaxy_fails_training_cuts": np.zeros(n, bool),
+    }
+    return rows | dict(zip(EUCLID_NAMES.values(), fractions.T, strict=True))
+
+
+def vote_rows(name):
+    """`<name>_train_catalog.parquet` of galaxy-datasets: votes, and the name of the image."""
+    kind = VOTE_TABLES[name]
+
+    def rows(start, n, seed):
+        votes, number = draw(kind.schema, n, seed), range(start, start + n)
+        image = [f"{88113560 + i}" if kind.image == "subject_id" else f"lz_{i}_cutout.jpg" for i in number]
+        columns = {c: votes[a[:-6]] for a, c in vote_columns(name).items() if a.endswith("_votes")}
+        return {kind.image: image, "subfolder": ["lz_595"] * n, **columns}
+
+    return rows
+
+
+def tidal_rows(start, n, seed):
+    """Table of J/ApJ/765/28: confidence and letters of the kinds of features."""
+    rng, (ra, dec) = np.random.default_rng(seed), place(n, seed)
+    confidence = rng.integers(0, 5, n)
+    letters = ["".join(rng.permutation(list("HSALFM"))[: rng.integers(1, 4)]) for _ in range(n)]
+    return {
+        "ID": [f"W1-{i}" for i in range(start, start + n)],
+        "CONF": confidence,
+        "FEAT": np.where(confidence < 2, "N", letters),
+        "RAJ2000": ra,
+        "DEJ2000": dec,
+    }
 
 
 def task_rows(schema, stems, endings, first):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxy_sommelier.catalog.campaigns import SCHEMAS
+from galaxy_sommelier.catalog.campaigns import CAMPAIGNS, SCHEMAS
 from galaxy_sommelier.catalog.crosswalk import CORE, crosswalk, same_answers
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.studies.shift import (
@@ -109,8 +109,8 @@ def test_scores_over_different_answers_are_refused():
 
 def test_every_crosswalk_is_whole_and_the_same_both_ways():
     """All pairs of campaigns share measures, made of answers that each has; their order does not matter."""
-    for a in SCHEMAS.values():
-        for b in SCHEMAS.values():
+    for a in CAMPAIGNS:
+        for b in CAMPAIGNS:
             for m in crosswalk(a, b):
                 assert set(m.weights[0]) <= set(a.answers) and set(m.weights[1]) <= set(b.answers)
                 assert all(set(m.among[side]) <= set(s.answers) for side, s in enumerate((a, b)))

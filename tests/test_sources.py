@@ -34,7 +34,20 @@ CAMPAIGNS = {
     "desi": ("desi", "gz_desi_deep_learning_catalog_friendly.parquet", tables.desi_rows, "dr8_id"),
     "hubble": ("hubble", "gz_hubble_main.csv.gz", tables.hubble_rows, "zooniverse_id"),
     "candels": ("candels", "gz_candels_table_2_main_release.csv", tables.candels_rows, "ID"),
+    "ukidss": ("ukidss", "ukidss_train_catalog.parquet", tables.vote_rows("ukidss"), "filename"),
+    "cosmic-dawn": ("cosmic-dawn", "h2o_train_catalog.parquet", tables.vote_rows("cosmic-dawn"), "filename"),
+    "jwst": ("jwst", "jwst_train_catalog.parquet", tables.vote_rows("jwst"), "subject_id"),
+    "euclid": ("euclid", "morphology_catalogue.parquet", tables.euclid_rows, "object_id"),
+    "rings": ("rings", "rings_train_catalog.parquet", tables.vote_rows("rings"), "filename"),
+    "tidal": ("tidal", "tidal.csv", tables.tidal_rows, "ID"),
 }
+
+
+def image_name(each, campaign):
+    """Return the published name of a galaxy's image."""
+    if campaign == "euclid":
+        return f"102011288_{str(each).replace('-', 'NEG')}_gz_arcsinh_vis_y.jpg"
+    return f"{str(each).removesuffix('.jpg')}{'_color' if campaign == 'tidal' else ''}.jpg"
 
 
 @pytest.mark.parametrize("campaign", CAMPAIGNS)
@@ -44,11 +57,11 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
     published = pd.read_parquet(table) if name.endswith(".parquet") else pd.read_csv(table)
     (tmp_path / "images").mkdir()
     for each in published[ids][: N - 2]:  # two galaxies have no image
-        (tmp_path / "images" / f"{each}.jpg").write_bytes(
+        (tmp_path / "images" / image_name(each, campaign)).write_bytes(
             encode(RNG.integers(0, 256, (48, 48, 3), dtype=np.uint8))
         )
-    # of the 8.67 million galaxies of DESI only those with an image are taken
-    left_out = 0 if campaign == "desi" else 2
+    # of the catalogues of predictions only galaxies with an image are taken
+    left_out = 0 if campaign in ("desi", "euclid") else 2
     text = sommelier(
         "prepare", source, "--root", tmp_path, "--out", tmp_path / "store", "--val", "0.3", "--max-bad", "0.1"
     )

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'PATHS', 'DISK', 'FACE_ON', 'CLEAN', 'PRESETS', 'fractions_by_answer', 'paths', 'winner', 'by_path',
-           'votes_on', 'by_thresholds', 'by_predecessor', 'label', 'select', 'counts', 'top', 'class_folders']
+           'votes_on', 'by_thresholds', 'by_predecessor', 'has_classes', 'by_first_question', 'label', 'select',
+           'counts', 'top', 'class_folders']
 
 # %% ../../nbs/01_catalog/07_classes.ipynb #c78a19cf
 import os
@@ -134,6 +135,17 @@ def by_predecessor(
 PRESETS = {"path": by_path, "clean": by_thresholds, "predecessor": by_predecessor}
 
 
+def has_classes(schema: Schema) -> bool:
+    """Return whether a tree leads to the four classes."""
+    return set(PATHS.values()) <= set(schema.answers)
+
+
+def by_first_question(table: pd.DataFrame, kind: str, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most frequent answer to the first question, and its fraction."""
+    first = fractions_by_answer(table, kind, schema)[schema.questions[0].columns]
+    return winner(first), first.max(axis=1).to_numpy()
+
+
 def label(
     table: pd.DataFrame,  # galaxies or predictions: id_str and the fractions of a campaign
     preset: str = "path",  # or "clean", "predecessor"
@@ -145,7 +157,8 @@ def label(
         raise BadInput(f"preset {preset!r} is not known; take one of {', '.join(PRESETS)}")
     first = f"{schema.question_names[0]}_total-votes"
     votes = table[first].to_numpy(float, na_value=np.nan) if first in table else np.full(len(table), np.nan)
-    names, confidence = PRESETS[preset](table, kind, schema)
+    rule = PRESETS[preset] if has_classes(schema) else by_first_question
+    names, confidence = rule(table, kind, schema)
     names = pd.Series(names, table.index, dtype=object)  # otherwise pandas turns None into NaN
     return pd.DataFrame(
         {"id_str": table.id_str, "label": names, "confidence": confidence, "votes": pd.array(votes, "Int64")}

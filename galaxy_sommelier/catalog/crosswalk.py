@@ -79,7 +79,11 @@ class Measure:
 
 # %% ../../nbs/01_catalog/03_crosswalk.ipynb #19235dc9
 # (campaign, question) of grade B although all words agree
-LOWER = {("candels", "smooth-or-featured"), ("hubble", "odd-feature")}
+LOWER = {
+    ("candels", "smooth-or-featured"),
+    ("hubble", "odd-feature"),
+    *((name, "smooth-or-featured") for name in ("cosmic-dawn", "euclid", "jwst")),
+}
 
 
 def grade_of(a: Schema, b: Schema, question: str, how: str) -> str:

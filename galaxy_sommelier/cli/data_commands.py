@@ -164,13 +164,13 @@ class PrepareCommand(click.Command):
     def format_help(self, ctx, formatter):
         from galaxy_sommelier.catalog.sources import SOURCES
 
-        lines = [f"{name:9}{source.title}:\n         {source.layout}" for name, source in SOURCES.items()]
+        lines = [f"{name:12}{source.title}:\n            {source.layout}" for name, source in SOURCES.items()]
         self.help = cleandoc(self.help).replace("LAYOUTS", "\n".join(lines))
         super().format_help(ctx, formatter)
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #5f0aa211
 @main.command("prepare", cls=PrepareCommand)
-@click.argument("source", type=LazyChoice(source_names))
+@click.argument("source", type=LazyChoice(source_names), metavar="SOURCE")
 @click.option("--root", type=Path, required=True, help="folder of the download")
 @folder_option("the store, a new folder of Parquet shards")
 @click.option("--table", help="name of the table in ROOT, if it is not the usual one")
@@ -211,7 +211,7 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     named in store.json. After an interruption the same command continues.
 
     \b
-    SOURCE   expected under --root
+    SOURCE      expected under --root
     LAYOUTS
 
     A table of your own (CSV, Parquet, FITS, VOTable or ECSV; name it with
@@ -272,7 +272,13 @@ def with_jpegs(path: Path):  # a store -> its galaxy table, with `jpeg`, the byt
 @click.option(
     "--radius", type=click.FloatRange(min=0), default=1.5, help="positions closer than this match, arcsec"
 )
-def leaks_command(a, b, out, radius):
+@click.option(
+    "--zoom",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    help="how much larger galaxies look in B than in A, within 10 %; for the comparison of images",
+)
+def leaks_command(a, b, out, radius, zoom):
     """Find the galaxies that the stores A and B share.
 
     Galaxies are matched by position on the sky, or by image where
@@ -288,7 +294,7 @@ def leaks_command(a, b, out, radius):
     from galaxy_sommelier.data.leaks import check_leaks, write_leaks
 
     ours, theirs = with_jpegs(a), with_jpegs(b)
-    ids = write_leaks(check_leaks(ours, theirs, radius), out)
+    ids = write_leaks(check_leaks(ours, theirs, radius, zoom=zoom), out)
     click.echo(
         f"{out}: {len(ids)} of the {len(theirs)} galaxies in {b} are also among the {len(ours)} in {a}"
     )

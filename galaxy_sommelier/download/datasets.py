@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ZOONIVERSE', 'DROPBOX', 'WILLETT13', 'HART16', 'WALMSLEY22', 'WALMSLEY23', 'WILLETT17', 'SIMMONS17', 'WALMSLEY24',
-           'WILLETT_PARTS', 'GZ2_SETS', 'KAGGLE_SETS', 'GZD', 'GZD_LICENCE', 'DECALS_SETS', 'HUBBLE_IMAGES',
-           'CANDELS_IMAGES', 'HST_SETS', 'MNIST_FILES', 'CLASS_SETS', 'HUB_LICENCE', 'HUB_SETS', 'GROUPS', 'DATASETS',
-           'DataFile', 'DataSet', 'at', 'zenodo', 'gz_decals', 'dropbox', 'mnist', 'dataset', 'human', 'size_of',
-           'datasets_table', 'describe_dataset']
+           'WALMSLEY25', 'WILLETT_PARTS', 'GZ2_SETS', 'KAGGLE_SETS', 'GZD', 'GZD_LICENCE', 'DECALS_SETS',
+           'HUBBLE_IMAGES', 'CANDELS_IMAGES', 'HST_SETS', 'EUCLID_SETS', 'MNIST_FILES', 'CLASS_SETS', 'HUB_LICENCE',
+           'HUB_SETS', 'GROUPS', 'DATASETS', 'DataFile', 'DataSet', 'at', 'zenodo', 'gz_decals', 'dropbox', 'mnist',
+           'dataset', 'human', 'size_of', 'datasets_table', 'describe_dataset']
 
 # %% ../../nbs/03_download/01_datasets.ipynb #8e274f1b
 from dataclasses import dataclass
@@ -58,6 +58,7 @@ WALMSLEY23 = "Walmsley et al. 2023, MNRAS 526, 4768, bibcode 2023MNRAS.526.4768W
 WILLETT17 = "Willett et al. 2017, MNRAS 464, 4176, arXiv:1610.03068"
 SIMMONS17 = "Simmons et al. 2017, MNRAS 464, 4420, arXiv:1610.03070"
 WALMSLEY24 = "Walmsley et al. 2024, arXiv:2404.02973"
+WALMSLEY25 = "Euclid Collaboration: Walmsley et al. 2025, arXiv:2503.15310"
 
 
 def at(base: str, name: str, **facts) -> DataFile:
@@ -248,6 +249,25 @@ HST_SETS = (
     ),
 )
 
+# %% ../../nbs/03_download/01_datasets.ipynb #873177d1
+EUCLID_SETS = (
+    DataSet(
+        "euclid",
+        "Galaxy Zoo Euclid",
+        "predicted vote fractions for 378,000 galaxies, and their cutouts in VIS alone and in VIS and Y",
+        f"{WALMSLEY25}; data doi:10.5281/zenodo.15027787",
+        tuple(
+            zenodo(15027787, name, about=about, md5=md5)
+            for name, about, md5 in (
+                ("morphology_catalogue.parquet", 97.3e6, "79e7880d5989e05ec23205782c30025a"),
+                ("cutouts_jpg_gz_arcsinh_vis_only.tar", 3.7e9, "1acad78f1e9883e765beff508233894d"),
+                ("cutouts_jpg_gz_arcsinh_vis_y.tar", 3.8e9, "4cec21cfb799c1861ea9701bed5a8980"),
+            )
+        ),
+        how="it is what `sommelier prepare euclid` takes",
+    ),
+)
+
 # %% ../../nbs/03_download/01_datasets.ipynb #e140d055
 # folder, end of the name, key and md5
 MNIST_FILES = """
@@ -310,7 +330,7 @@ HUB_SETS = tuple(
 )
 
 # %% ../../nbs/03_download/01_datasets.ipynb #a4542df7
-GROUPS = (GZ2_SETS, KAGGLE_SETS, DECALS_SETS, HST_SETS, CLASS_SETS, HUB_SETS)
+GROUPS = (GZ2_SETS, KAGGLE_SETS, DECALS_SETS, HST_SETS, EUCLID_SETS, CLASS_SETS, HUB_SETS)
 DATASETS = {data.name: data for group in GROUPS for data in group}
 
 

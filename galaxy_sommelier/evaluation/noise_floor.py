@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.schema import GZ2, Schema, kaggle_form
-from .metrics import intervals, moments, people, reached
+from .intervals import intervals
+from .metrics import moments, people, reached
 
 # %% ../../nbs/06_evaluation/02_noise_floor.ipynb #a0ffe317
 def vote_noise(
@@ -165,7 +166,7 @@ def _root(schema: Schema, question: str) -> str:
 
 
 def kaggle_floor(votes: np.ndarray, schema: Schema = GZ2) -> dict[str, float]:  # int (N, answers)
-    """Return the floors of kaggle_rmse, kaggle_mae, mean_r and smooth_featured_accuracy."""
+    """Return the floors of the headline scores; smooth_featured_accuracy where the tree asks for it."""
     asked = people(votes, schema)
     roots = [schema.slices[_root(schema, answer.rsplit("_", 1)[0])].start for answer in schema.answers]
     n, f = asked[:, roots], np.divide(votes, asked, out=np.full(votes.shape, np.nan), where=asked > 0)
@@ -173,15 +174,17 @@ def kaggle_floor(votes: np.ndarray, schema: Schema = GZ2) -> dict[str, float]:  
     share = np.divide(votes, n, out=np.full(votes.shape, np.nan), where=mask)
     squared, absolute, _ = noise_parts(votes, mask, n).sum(0)
     spread = moments(np.nanmean(share, axis=0), share, mask).sum(0)[5]
-    names = [f"smooth-or-featured_{answer}" for answer in ("featured-or-disk", "smooth")]
-    two = votes[:, [schema.index(name) for name in names]]
     r = np.sqrt(np.maximum(1 - _ratio(squared, spread), 0))
-    return {
+    floors = {
         "kaggle_rmse": float(np.sqrt(squared.sum() / mask.sum())),
         "kaggle_mae": float(absolute.sum() / mask.sum()),
         "mean_r": float(r[np.isfinite(r)].mean()) if np.isfinite(r).any() else np.nan,
-        "smooth_featured_accuracy": float(best_accuracy(two[two.sum(1) > 0]).mean()),
     }
+    if "smooth-or-featured" in schema.question_names:
+        names = [f"smooth-or-featured_{answer}" for answer in ("featured-or-disk", "smooth")]
+        two = votes[:, [schema.index(name) for name in names]]
+        floors["smooth_featured_accuracy"] = float(best_accuracy(two[two.sum(1) > 0]).mean())
+    return floors
 
 # %% ../../nbs/06_evaluation/02_noise_floor.ipynb #1532c67e
 def skill(score, constant, floor):  # numbers or arrays, all of one kind of score
