@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AGAIN', 'GOES_ON', 'HELP', 'SHARE', 'ENDINGS', 'WIDTH', 'one_line', 'plain_warning', 'at_home', 'Verbs',
            'main', 'values_options', 'file_option', 'folder_option', 'LazyChoice', 'kind_names', 'echo_images',
-           'echo_table', 'echo_meanings', 'is_number', 'echo_metrics']
+           'echo_table', 'echo_meanings', 'is_number', 'short', 'with_intervals', 'echo_rows', 'echo_metrics']
 
 # %% ../../nbs/10_cli/01_options.ipynb #d3c3abdb
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from ..core.files import BadInput, Interrupted, how_many
+from ..core.files import BadInput, Interrupted, Terminated, how_many
 from ..core.runs import RunFailed
 
 # %% ../../nbs/10_cli/01_options.ipynb #5d39fbfc
@@ -38,7 +38,8 @@ def at_home(word: str) -> str:  # of a command
     return option + sign + os.path.expanduser(value)
 
 
-EXIT_CODES = {RunFailed: 1, Interrupted: 75, KeyboardInterrupt: 130}  # 75: EX_TEMPFAIL of sysexits.h
+# 75: EX_TEMPFAIL of sysexits.h; from 128: signals
+EXIT_CODES = {RunFailed: 1, Interrupted: 75, KeyboardInterrupt: 130, Terminated: 143}
 AGAIN = "the same command continues where this one stopped"
 GOES_ON = {verb: AGAIN for verb in ("download", "cutouts", "prepare")}
 GOES_ON["train"] = "the same command, with the same --out, continues from the last checkpoint"
@@ -172,28 +173,55 @@ def echo_meanings(table) -> None:  # DataFrame with a default and a meaning for 
         click.echo(textwrap.fill(f"{name} = {default}", WIDTH, subsequent_indent="    "))
         click.echo(textwrap.fill(meaning, WIDTH, initial_indent="    ", subsequent_indent="    "))
 
-
+# %% ../../nbs/10_cli/01_options.ipynb #438f6fd3
 def is_number(value) -> bool:
     """Return whether a value of `metrics.json` is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def echo_metrics(metrics: dict, most: int = 12) -> None:  # most: single numbers; the others are in the file
-    """Print the numbers of a run: single ones in lines, those of several rows as a table."""
+def short(value) -> str:  # a number, text, or None
+    """Format a value of `metrics.json`."""
+    if value is None or value != value:  # NaN
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if is_number(value) else str(value)
+
+
+def with_intervals(values: dict) -> dict[str, str]:  # nested values are left out
+    """Format values; the ends of an interval, `x_lower` and `x_upper`, stand in brackets behind `x`."""
+    texts = {name: short(value) for name, value in values.items() if not isinstance(value, dict | list)}
+    for name in [name for name in texts if {f"{name}_lower", f"{name}_upper"} <= set(texts)]:
+        ends = [texts.pop(f"{name}_{end}") for end in ("lower", "upper")]
+        texts[name] += f" [{', '.join(ends)}]" if "-" not in ends else ""
+    return texts
+
+# %% ../../nbs/10_cli/01_options.ipynb #438f6fd4
+def echo_rows(rows: list[dict], most: int = 20) -> None:  # most: rows
+    """Print rows of `metrics.json`: as many as `most` and as many columns as fit into `WIDTH`."""
     import pandas as pd
 
+    table = pd.DataFrame([with_intervals(row) for row in rows]).fillna("-")
+    columns = table.shape[1]
+    while table.shape[1] > 2 and table.to_string(index=False, max_colwidth=60).index("\n") > WIDTH - 4:
+        table = table.iloc[:, :-1]
+    echo_table(table[:most])
+    rest = {"row": len(table) - most, "column": columns - table.shape[1]}
+    if more := [how_many(count, f"more {what}") for what, count in rest.items() if count > 0]:
+        click.echo(f"and {' and '.join(more)} in metrics.json")
+
+
+def echo_metrics(metrics: dict, most: int = 12) -> None:  # most: single numbers; the others are in the file
+    """Print the numbers of a run: those of several rows as a table, then single ones in lines."""
+    single = {name: value for name, value in metrics.items() if is_number(value)}
     for name, value in metrics.items():
         rows = value
         if isinstance(value, dict) and value and all(isinstance(one, dict) for one in value.values()):
             rows = [{name: key} | one for key, one in value.items()]
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            nested = {key for row in rows for key, one in row.items() if isinstance(one, dict | list)}
-            echo_table(pd.DataFrame(rows).drop(columns=list(nested)))
-    single = {key: value for key, value in metrics.items() if is_number(value)}
-    for name, value in metrics.items():
-        if isinstance(value, dict):
+            echo_rows(rows)
+        elif isinstance(value, dict):
             single |= {f"{name}: {key}": one for key, one in value.items() if is_number(one)}
-    for key in list(single)[:most]:
-        click.echo(f"{key:40s}{single[key]:.4g}")
-    if len(single) > most:
-        click.echo(f"and {how_many(len(single) - most, 'more number')} in metrics.json")
+    texts = with_intervals(single)
+    for name in list(texts)[:most]:
+        click.echo(f"{name:40s}{texts[name]}")
+    if len(texts) > most:
+        click.echo(f"and {how_many(len(texts) - most, 'more number')} in metrics.json")

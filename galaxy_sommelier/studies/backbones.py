@@ -136,7 +136,8 @@ def backbone_table(
         table.loc[number, [f"rmse_{name}" for name in DIFFERENCE]] = found.to_numpy()
     costs = pd.DataFrame([{}, *trained], index=table.index).drop(columns="run")
     costs = costs.assign(backbone=costs["backbone"].fillna("training mean"))
-    return pd.concat([costs, table.drop(columns="stage")], axis=1)
+    named = costs[["backbone", "stage"]]
+    return pd.concat([named, table.drop(columns="stage"), costs.drop(columns=named.columns)], axis=1)
 
 # %% ../../nbs/08_studies/06_backbones.ipynb #3bd4530a
 COSTS = {
