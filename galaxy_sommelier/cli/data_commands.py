@@ -272,13 +272,7 @@ def with_jpegs(path: Path):  # a store -> its galaxy table, with `jpeg`, the byt
 @click.option(
     "--radius", type=click.FloatRange(min=0), default=1.5, help="positions closer than this match, arcsec"
 )
-@click.option(
-    "--zoom",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    help="how much larger galaxies look in B than in A, within 10 %; for the comparison of images",
-)
-def leaks_command(a, b, out, radius, zoom):
+def leaks_command(a, b, out, radius):
     """Find the galaxies that the stores A and B share.
 
     Galaxies are matched by position on the sky, or by image where
@@ -294,7 +288,7 @@ def leaks_command(a, b, out, radius, zoom):
     from galaxy_sommelier.data.leaks import check_leaks, write_leaks
 
     ours, theirs = with_jpegs(a), with_jpegs(b)
-    ids = write_leaks(check_leaks(ours, theirs, radius, zoom=zoom), out)
+    ids = write_leaks(check_leaks(ours, theirs, radius), out)
     click.echo(
         f"{out}: {len(ids)} of the {len(theirs)} galaxies in {b} are also among the {len(ours)} in {a}"
     )
