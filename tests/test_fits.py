@@ -345,6 +345,48 @@ def test_only_the_bits_of_a_mask_that_mean_not_measured_count(tmp_path, survey):
     assert np.isnan(image.bands).sum() == 5 and default_recipe(image) == "grey"
 
 
+PAIRS = {  # cards of the masks, and of the images, of g, r and z
+    "by name": ([{"EXTNAME": f"BPM_{band}"} for band in "ZGR"], [{}] * 3, (2, 0, 1)),
+    "by filter": ([{"EXTNAME": "BPM", "FILTER": band} for band in "rzg"], [{}] * 3, (1, 2, 0)),
+    "by version": ([{"EXTNAME": "BPM", "EXTVER": k} for k in (3, 1, 2)], [{"EXTVER": k} for k in (1, 2, 3)],
+                   (2, 0, 1)),
+    "by place": ([{"EXTNAME": "BPM"}] * 3, [{}] * 3, (0, 1, 2)),
+    "one for a band": ([{"EXTNAME": "BPM_R"}], [{}] * 3, (1,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", PAIRS)
+def test_a_mask_marks_its_own_band_alone(tmp_path, how):
+    masks, images, owners = PAIRS[how]
+    light = [
+        fits.ImageHDU(plane, fits.Header([*{"EXTNAME": "SCI", "FILTER": band, **cards}.items()]))
+        for plane, band, cards in zip(scene((1, 1, 1)), "grz", images, strict=True)
+    ]
+    parts = []
+    for k, cards in enumerate(masks):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[30 + 2 * k, 32 : 33 + k] = 1
+        parts.append(fits.ImageHDU(mask, fits.Header([*cards.items()])))
+    image = read_fits(write(tmp_path / "masks.fits", None, *light, *parts, BUNIT="nanomaggy"))
+    expected = np.zeros((3, SIDE, SIDE), bool)
+    for k, owner in enumerate(owners):
+        expected[owner, 30 + 2 * k, 32 : 33 + k] = True
+    assert image.names == ("g", "r", "z") and np.array_equal(image.mask, expected)
+    assert np.array_equal(np.isnan(image.bands), expected)
+    rgb = to_rgb(image, "decals")[::-1]
+    assert rgb[expected.any(0)].min() > 100  # the other bands show the galaxy's core
+
+
+def test_one_mask_for_all_bands_marks_them_all_and_one_of_two_planes_is_refused(tmp_path):
+    light, mask = scene((1, 1, 1)), np.zeros((3, SIDE, SIDE), np.uint8)
+    mask[:, 9, 9] = 1
+    path, cards = tmp_path / "mask.fits", {"BANDS": "grz", "BUNIT": "nanomaggy"}
+    image = read_fits(write(path, light, fits.ImageHDU(mask[0], name="BPM"), **cards))
+    assert image.mask[:, 9, 9].all() and image.mask.sum() == 3 and not to_rgb(image)[::-1][9, 9].any()
+    with pytest.raises(BadImage, match="mask of 2 bands for 3"):
+        read_fits(write(path, light, fits.ImageHDU(mask[:2], name="BPM"), **cards))
+
+
 def test_a_mask_of_an_unknown_survey_is_named_and_not_applied(tmp_path):
     _tell.cache_clear()  # it is told once in a process
     mask = fits.ImageHDU(np.full((SIDE, SIDE), 4, np.int16), name="DQ")

@@ -27,7 +27,7 @@ from astropy.io import fits
 from ..core.files import BadInput, fits_length
 from ..core.folders import PassedOver
 from .fits_header import band_names, flux_scale, number, sky_place, survey_of
-from .fits_planes import bad_pixels, is_map, marked, sides, sorted_planes
+from .fits_planes import bad_pixels, is_map, marked, owned, sides, sorted_planes
 from .pixels import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, BadImage, read_bytes
 
 # %% ../../nbs/02_images/07_fits.ipynb #a942e0f8
@@ -182,13 +182,15 @@ def _check_bands(image):
     return replace(image, bands=image.bands[live], mask=image.mask[live], names=names, left_out=left_out)
 
 # %% ../../nbs/02_images/07_fits.ipynb #0171d79b
-def _masks(planes, file, names):  # bad and saturated pixels, each (B, H, W) or (1, H, W)
-    flagged, full = np.zeros((2, 1, 1, 1), bool)
-    for role, hdu in planes.masks:
+def _masks(planes, bands, file, names):  # bad and saturated pixels, each (B, H, W) or (B, 1, 1)
+    flagged, full = np.zeros((2, len(bands), 1, 1), bool)
+    for (role, hdu), own in zip(planes.masks, owned(planes.masks, bands, names), strict=True):
         if (found := marked(role, hdu, file, names)) is None:
             planes.left_out.append(f"mask {hdu.name} (the meaning of its bits is not known)")
+        elif len(found[0]) not in (1, len(bands)):
+            raise BadInput(f"has a {role} of {len(found[0])} bands for {len(bands)}; give one for each band")
         else:
-            flagged, full = flagged | found[0], full | found[1]
+            flagged, full = flagged | found[0] & own, full | found[1] & own
     return flagged, full
 
 
@@ -201,7 +203,7 @@ def _planes(bands):  # each (H, W) float32, float64 if it has more digits, with 
 def _filled(planes, masks, scales, file):  # light, bad pixels and their counts
     light, bad, counts = [], [], {}
     for i, (plane, hdu) in enumerate(_planes(planes.bands)):
-        flagged, full = (each[i % len(each)] for each in masks)
+        flagged, full = (each[i] for each in masks)
         if not light and len(planes.bands) == 1 and is_map(plane):
             raise BadInput("holds a map, whole numbers in areas of one number each, no image; leave it out")
         why = bad_pixels(plane, flagged, full, number(ChainMap(hdu.header, file), "SATURATE"))
@@ -224,7 +226,8 @@ def _assemble(hdus, name, unit):
         raise BadInput(f"has bands in different units ({', '.join(units)}); convert them to one")
     factors = {id(hdu): factor for hdu, (factor, _) in zip(planes.bands, scales, strict=True)}
     place = sky_place(planes.bands[0].header, *sides(planes.bands[0])[-2:])
-    light, mask, bad = _filled(planes, _masks(planes, file, names), factors, file)
+    bands = [hdu for hdu, count in zip(planes.bands, counts, strict=True) for _ in range(count)]
+    light, mask, bad = _filled(planes, _masks(planes, bands, file, names), factors, file)
     parts = tuple(i for i, hdu in enumerate(hdus) if hdu in planes.bands)
     found = FitsImage(light, mask, tuple(names), units[0], *place, survey_of(headers[0])[0], bad, parts)
     return _check_bands(replace(found, left_out=tuple(planes.left_out), name=name))

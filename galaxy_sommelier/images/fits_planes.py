@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROLES', 'WORDS', 'OWN', 'SHARED', 'LIGHT', 'DQ_BITS', 'NOT_MEASURED', 'BAD_IN_ALL', 'HUGE', 'role_of', 'role_by_name',
-           'sides', 'Planes', 'sorted_planes', 'Bits', 'mask_bits', 'marked', 'empty_pixels', 'bad_pixels', 'is_map']
+           'sides', 'Planes', 'sorted_planes', 'Bits', 'mask_bits', 'marked', 'owned', 'empty_pixels', 'bad_pixels',
+           'is_map']
 
 # %% ../../nbs/02_images/06_fits_planes.ipynb #0a8a1223
 import re
@@ -163,6 +164,27 @@ def marked(
     bits = [bits[0]] if len({*bits}) == 1 else [mask_bits(header, band) for band in names]
     values = np.nan_to_num(values).astype(np.int64)
     return tuple(np.concatenate([values & each[k] != 0 for each in bits]) for k in range(2))
+
+# %% ../../nbs/02_images/06_fits_planes.ipynb #43848b2a
+def owned(
+    masks: list,  # masks and weights, each with its role
+    bands: list,  # the image in which each band is; B of them
+    names: list[str],  # of the bands
+) -> list[np.ndarray]:  # for each mask (B, 1, 1) bool, True for the bands that it belongs to
+    """Find out which bands each mask belongs to."""
+    found = []
+    for role, hdu in masks:
+        words = {*re.findall("[a-z0-9]+", str(hdu.header.get("EXTNAME", "")).lower())}
+        words |= {band_names(hdu.header, 1)[0].lower()} - {""}
+        version, like = hdu.header.get("EXTVER"), [other for its, other in masks if its == role]
+        ways = (
+            [name.lower() in words for name in names],
+            [version is not None and band.header.get("EXTVER") == version for band in bands],
+            [len(like) == len(names) and like[i] is hdu for i in range(len(names))],
+        )
+        own = next((way for way in ways if any(way) and not all(way)), [True] * len(names))
+        found.append(np.array(own)[:, None, None])
+    return found
 
 # %% ../../nbs/02_images/06_fits_planes.ipynb #2660fcc7
 HUGE = 1e20  # brighter than any galaxy, in any unit
