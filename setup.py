@@ -24,11 +24,16 @@ setup(
     license="Apache-2.0",
     packages=[*find_packages(include=[package, f"{package}.*"]), *shipped],
     package_dir=shipped,
-    package_data={f"{package}.experiments": ["*.ipynb"], f"{package}.configs": ["*.yaml", "slurm/*.yaml"]},
+    package_data={
+        package: ["examples/**/*", "weights/**/*"],
+        f"{package}.experiments": ["*.ipynb"],
+        f"{package}.configs": ["*.yaml", "slurm/*.yaml"],
+    },
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require={
         "dev": settings["dev_requirements"].split(),
+        "timm": ["timm>=1.0.20"],
         "vlm": ["openai>=3.54"],
         "tracking": ["wandb>=0.30", "tensorboard>=2.20"],
     },
