@@ -5,13 +5,16 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from astropy.io import votable
+from astropy.io import fits, votable
+from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
 from PIL import Image
 
 from galaxy_sommelier.catalog.gz2 import read_kaggle
 from galaxy_sommelier.data.export import export_table
 from galaxy_sommelier.data.store import Store, simulated_store, write_store
+from galaxy_sommelier.evaluation.evidence import simulated_run
+from galaxy_sommelier.models.shards import predictions_facts, read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,43 @@ def test_the_votable_is_valid(store, tmp_path):
     export_table(store, tmp_path / "table.vot")
     votable.parse(tmp_path / "table.vot", verify="exception")
     assert Table.read(tmp_path / "table.vot")["ra"].unit == "deg"
+
+
+def told(path):
+    """Return unit, description and UCD of each column of an export."""
+    table = Table.read(path)
+    if path.suffix == ".vot":
+        return {c.name: (str(c.unit), c.description, c.meta.get("ucd")) for c in table.itercols()}
+    header, numbers = fits.getheader(path, 1), range(1, len(table.columns) + 1)
+    names = [header[f"TTYPE{i}"] for i in numbers]
+    parts = [[header.get(f"{word}{i}") for word in ("TUNIT", "TCOMM", "TUCD")] for i in numbers]
+    return {name: (str(unit), *rest) for name, (unit, *rest) in zip(names, parts, strict=True)}
+
+
+@pytest.mark.parametrize("ending", ["fits", "vot"])
+def test_exports_tell_units_descriptions_ucds_and_the_model(tmp_path, ending):
+    sky = Store(simulated_store(tmp_path / "sky", n=120, size=32, val=0.3, test=0.3))
+    file = simulated_run(sky.path, tmp_path / "run") / "predictions.parquet"
+    facts, predictions = predictions_facts(file), read_predictions(file)
+    exported = export_table(predictions, tmp_path / f"predictions.{ending}", facts)
+    galaxies = export_table(sky, tmp_path / f"galaxies.{ending}")
+    for path in (exported, galaxies):
+        columns = told(path)
+        assert all(about for _, about, _ in columns.values())
+        ours = {name: ucd for name, (_, _, ucd) in columns.items() if not name.startswith("truth_")}
+        assert all(check_ucd(ucd, check_controlled_vocabulary=True) for ucd in ours.values()), ours
+    assert columns["ra"] == ("deg", "right ascension, ICRS", "pos.eq.ra;meta.main")
+    units = {name: unit for name, (unit, _, _) in columns.items()}
+    assert (units["truth_radius"], units["truth_magnitude"]) == ("arcsec", "mag")
+    about = " ".join(told(exported)["bar_yes_fraction"][1].split())  # a VOTable breaks lines
+    assert about == "bar: yes: fraction of the volunteers asked who give this answer, 0 to 1"
+    if ending == "fits":
+        header = fits.getheader(exported, 1)
+        assert (header["MODEL"], header["SCHEMA"]) == (facts["model"], "gz2")
+    else:
+        infos = {info.name: info.value for info in votable.parse(exported).resources[0].infos}
+        assert (infos["model"], infos["schema"]) == (facts["model"], "gz2")
+        assert f"model {facts['model']}" in Table.read(exported).meta["description"]
 
 
 def test_real_galaxies(kaggle_root, tmp_path):

@@ -193,7 +193,7 @@ def error_against_cost(
     line = {"color": "0.35", "linestyle": "--", "linewidth": 1.2}
     axis.axhline(constant["kaggle_rmse"], label=constant["backbone"], **line)
     axis.set(xscale="log", xlabel="10⁹ operations per image, forward", ylabel="RMSE, 37 columns")
-    axis.xaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 3, 5, 7)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(plt.NullFormatter())
     axis.set_title("bars: 95 % intervals; less is better", fontsize=9)

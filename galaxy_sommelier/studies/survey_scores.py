@@ -256,7 +256,7 @@ def ranges(
     axis.set_yticks(places, table[name])
     axis.invert_yaxis()
     axis.margins(y=0.08)
-    figure.supxlabel(fill(f"{title}; bars: 95 % intervals", 72), fontsize=10)
+    figure.supxlabel(f"{fill(title, 72)}\nbars: 95 % intervals", fontsize=10)
     return figure
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #0559d363

@@ -211,8 +211,9 @@ def vlm_figure(
     axis.hlines(constant.accuracy, -0.45, 0.45, label=constant.who, **line)
     axis.axvline(0.5, color="0.8", linewidth=0.8)
     axis.set_xticks(range(len(places)), places)
-    axis.set(ylabel="share of right answers", ylim=(-0.03, 1.03))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    axis.set(ylabel="share classified correctly", ylim=(-0.03, 1.03))
+    look_of = {"loc": "outside lower center", "ncols": 2, "title": "bars: 95 % intervals"}
+    figure.legend(*axis.get_legend_handles_labels(), **look_of)
     if "note" in comparison:
         axis.set_title(comparison.note.iloc[0].upper(), color="firebrick", weight="bold")
     return figure
