@@ -119,6 +119,42 @@ def test_a_stopped_training_continues_within_an_epoch(sky, tmp_path, monkeypatch
         assert sha256_file(asked / name) == sha256_file(undisturbed / name), name
 
 
+SIGNALLED = """
+import os, sys
+from galaxy_sommelier.cli.main import main
+from galaxy_sommelier.training import checkpoints
+
+class Signalled(checkpoints.StopOnSignal):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            os.kill(os.getpid(), number)
+        super().on_step_end(args, state, control, **kwargs)
+
+number, checkpoints.StopOnSignal = int(sys.argv.pop()), Signalled
+main()
+"""
+
+
+@pytest.mark.parametrize("name, code", [("SIGUSR1", 75), ("SIGTERM", 143), ("SIGINT", 130)])
+def test_the_verb_saves_within_an_epoch_on_each_signal_to_stop(sky, tmp_path, name, code):
+    run, words = tmp_path / "run", [word for pair in SMALL.items() for word in ("-p", *map(str, pair))]
+    command = [sys.executable, "-c", SIGNALLED, "train", str(sky), "--stage", "full", "--out", str(run)]
+    ended = subprocess.run(
+        [*command, *words, str(int(signal.Signals[name]))],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=600,
+        # a test run in the background ignores SIGINT, and its children with it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    line = ended.stderr.strip().splitlines()[-1]
+    assert ended.returncode == code and line.startswith("sommelier: "), line
+    assert "stopped at step 2 of" in line and "start it again and it continues" in line
+    assert "Traceback" not in ended.stderr
+    assert checkpoints.last_checkpoint(run / "checkpoints").name == "checkpoint-2"
+
+
 def test_killed_while_predicting_it_does_not_train_again(sky, tmp_path, monkeypatch):
     settings = make_settings(**SMALL, patience=1)
     with monkeypatch.context() as patch:

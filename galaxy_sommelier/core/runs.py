@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'LISTED_SCORES', 'shipped', 'experiments', 'find_experiment', 'parameters_cell', 'jsonable', 'parameters',
-           'describe', 'merge', 'RunFailed', 'note_death', 'execute', 'open_experiment', 'run_experiment', 'status',
-           'outcome', 'list_runs', 'failure', 'show_run']
+           'describe', 'merge', 'RunFailed', 'note_death', 'execute', 'open_experiment', 'has_results',
+           'run_experiment', 'status', 'outcome', 'list_runs', 'failure', 'show_run']
 
 # %% ../../nbs/00_core/05_runs.ipynb #39cc36e2
 import ast
 import io
 import math
 import os
+import shutil
 import tokenize
 from importlib.util import find_spec
 from pathlib import Path
 
 from .config import closest, joined, mismatch, read_config
-from .files import BadInput, Interrupted, plain, read_json, write_json, writing
+from .files import BadInput, Interrupted, Terminated, plain, read_json, write_json, writing
 from .provenance import data_root, environment, new_run_folder
 
 # %% ../../nbs/00_core/05_runs.ipynb #02deb044
@@ -58,7 +59,7 @@ def parameters_cell(notebook: str | Path) -> str:
     tagged = [c.source for c in cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise BadInput(
-            f"{notebook}: {len(tagged)} cells with the tag 'parameters', exactly one is needed: "
+            f"{notebook}: {how_many(len(tagged), 'cell')} with the tag 'parameters', exactly one is needed: "
             "in JupyterLab select the cell with the defaults, open the property inspector and add the tag"
         )
     return tagged[0]
@@ -177,8 +178,8 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool) -> None:
         os.replace(partial, kept)
         raise RunFailed(f"{where}: the kernel died, most likely out of memory; use smaller batches") from None
     except PapermillExecutionError as error:
-        if error.ename == "Interrupted":  # the partial notebook stays: this run can continue
-            raise Interrupted(error.evalue) from None
+        if stop := {"Interrupted": Interrupted, "Terminated": Terminated}.get(error.ename):
+            raise stop(error.evalue) from None  # the partial notebook stays: this run can continue
         os.replace(partial, kept)
         if error.ename == "BadInput":
             raise BadInput(error.evalue) from None
@@ -213,6 +214,14 @@ def open_experiment(
     return notebook, values, run
 
 # %% ../../nbs/00_core/05_runs.ipynb #b080e0e9
+def has_results(run: Path) -> bool:
+    """Return whether a run made anything beside its records, simulated skies and figures."""
+    passing = [run / "figures", *(path.parent for path in run.rglob("store.json"))]
+    records = {run / name for name in ("config.json", "environment.json", "notebook.ipynb")}
+    made = (path for path in run.rglob("*") if path.is_file() and path not in records)
+    return any(not any(folder in path.parents for folder in passing) for path in made)
+
+
 def run_experiment(
     name: str,  # experiment or path of a notebook
     params: dict | None = None,  # these override `config`, which overrides the defaults
@@ -222,8 +231,14 @@ def run_experiment(
 ) -> Path:  # the run folder
     """Run an experiment with checked parameters and keep everything in a run folder."""
     notebook, values, run = open_experiment(name, params, config, out)
+    is_new = {path.name for path in run.iterdir()} == {"config.json"}
     write_json(run / "environment.json", environment())
-    execute(notebook, values, run, progress)
+    try:
+        execute(notebook, values, run, progress)
+    except BadInput:
+        if is_new and not has_results(run):
+            shutil.rmtree(run)
+        raise
     return run
 
 # %% ../../nbs/00_core/05_runs.ipynb #c00e42ae
@@ -294,7 +309,7 @@ def show_run(
         folders = [path.parent for path in root.glob("*/" * (name.count("/") + 1) + "config.json")]
         found = [folder for folder in folders if str(folder.relative_to(root)).startswith(name)]
     if len(found) != 1:
-        raise BadInput(f"{name}: {len(found)} runs of that name under {root}; `sommelier runs` lists them")
+        raise BadInput(f"{name}: {how_many(len(found), 'run')} of that name under {root}; `sommelier runs` lists them")
     run, state = found[0], status(found[0])
     paths = [run / f"{part}.json" for part in ("config", "metrics", "environment")]
     files = {path.stem: read_json(path) for path in paths if path.exists()}
