@@ -19,7 +19,7 @@ from galaxy_sommelier.catalog.table import fractions_of, votes_of
 from galaxy_sommelier.core.files import BadInput, write_json
 from galaxy_sommelier.data.dataset import GalaxyDataset
 from galaxy_sommelier.data.store import Store, simulated_store, write_shard, write_store
-from galaxy_sommelier.images.pixels import decode, encode
+from galaxy_sommelier.images.pixels import ImageReport, decode, encode
 from galaxy_sommelier.images.simulation import simulate
 
 N = 60
@@ -283,11 +283,22 @@ def test_continues_after_a_kill(tmp_path, sky, monkeypatch):
     assert Store(tmp_path / "store").verify().ids == table.id_str.tolist()
 
 
-def test_files_of_an_earlier_attempt_are_checked(tmp_path, sky):
+def test_a_store_with_too_many_bad_images_is_refused_and_leaves_nothing(tmp_path, sky):
     table = files_of(sky, tmp_path / "images")
     for path in table.path[:20]:
         open(path, "wb").close()
+    before = sorted(os.listdir(tmp_path))
     with pytest.raises(BadInput, match="20 .* are bad"):
+        write_store(table, tmp_path / "store", shard_size=10)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_files_of_an_earlier_attempt_are_checked(tmp_path, sky, monkeypatch):
+    table = files_of(sky, tmp_path / "images")
+    for path in table.path[:20]:
+        open(path, "wb").close()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # after the last shard
+        patch.setattr(ImageReport, "check", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         write_store(table, tmp_path / "store", shard_size=10)
     left = tmp_path / ".unfinished-store"
     shard = left / "shard-00001.parquet"

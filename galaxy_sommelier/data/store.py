@@ -207,9 +207,11 @@ def write_store(
         lock.enter_context(alone(folder))
         report = ImageReport()
         places, shards = _write_shards(folder, table, images, shard_size, report)
-        if report.bad and not report.ok:  # nothing to continue with
+        try:
+            report.check(max_bad)
+        except BadInput:  # what is refused leaves nothing behind
             remove(folder)
-        report.check(max_bad)
+            raise
         os.replace(folder, partial)
         _keep_only(partial, shards)
         by_id = None if split is None else table.set_index("id_str").split
@@ -228,7 +230,7 @@ def _ready(table, out, schema, images):
         what = f"none of {how_many(len(table), 'galaxy')} has an image; {table.id_str[0]}: {paths[0]}"
         raise BadInput(f"{out}: {what}; check the paths of the table")
     if images is not None and len(images) != len(table):
-        what = f"{len(table)} galaxies but {len(images)} images"
+        what = f"{how_many(len(table), 'galaxy')} but {how_many(len(images), 'image')}"
         raise BadInput(f"{out}: {what}; give one image for each row of the table")
     return table
 
@@ -241,7 +243,7 @@ def _splits(table, split):
     by_id = isinstance(split, pd.Series) and not isinstance(split.index, pd.RangeIndex)
     values = split.reindex(table.id_str).to_numpy() if by_id else np.asarray(split)
     if len(values) != len(table) or not set(values) <= set(SPLITS):
-        raise BadInput(f"a split must give one of {', '.join(SPLITS)} for each of the {len(table)} galaxies")
+        raise BadInput(f"a split of {how_many(len(table), 'galaxy')} must give one of {', '.join(SPLITS)} for each")
     return values
 
 # %% ../../nbs/04_data/02_store.ipynb #3c120fc0
@@ -334,7 +336,7 @@ class Store(PackedImages):
         return len(self.table)
 
     def __repr__(self):
-        return f"Store({str(self.path)!r}, {len(self)} galaxies, schema {self.schema.name})"
+        return f"Store({str(self.path)!r}, {how_many(len(self), 'galaxy')}, schema {self.schema.name})"
 
     @property
     def fingerprint(self) -> str:
