@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from commands import refused, sommelier
 from PIL import Image
 
@@ -313,6 +314,22 @@ def test_a_split_of_a_folder(kaggle, run, tmp_path):
         "needs a store", "predict", kaggle / "images_training_rev1", "--model", run, "--split", "test",
         "--out", tmp_path / "p.parquet"
     )
+
+
+def test_what_the_message_about_a_fits_file_names_can_be_done(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    noise = np.random.default_rng(1).normal(0, 0.01, (3, 64, 64))
+    blob = np.exp(-((x - 32) ** 2 + (y - 32) ** 2) / 50) + noise
+    (tmp_path / "files").mkdir()
+    path, words = tmp_path / "files" / "cube.fits", ("prepare", "images", "--root", tmp_path / "files")
+    fits.writeto(path, blob.astype(np.float32))
+    advice = "write BUNIT = 'nanomaggy' and BANDS = 'gri' or BANDS = 'grz' into the header"
+    refused(advice, *words, "--out", tmp_path / "store")
+    assert [each.name for each in tmp_path.iterdir()] == ["files"]
+    fits.setval(path, "BUNIT", value="nanomaggy")
+    fits.setval(path, "BANDS", value="grz")
+    code, output = sommelier(*words, "--out", tmp_path / "store")
+    assert code == 0 and "1 galaxy, 0 images left out" in output, output
 
 
 # bad input: a full disk

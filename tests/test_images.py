@@ -34,6 +34,30 @@ CLEAR = np.dstack([PIXELS, np.full((64, 64), 255, np.uint8)])
 CLEAR[3, 3, 3] = 254
 PALETTE = IMAGE.quantize(16)
 
+
+def chunk(name, content):  # of a PNG file
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def deep_png(values, bits=None):  # (64, 64) or (64, 64, 3), 16 bits each; bits: as in sBIT
+    head = struct.pack(">2I5B", 64, 64, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = [chunk(b"IHDR", head), chunk(b"sBIT", bytes([bits])) if bits else b""]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *parts, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")])
+
+
+def tiff_of_12_bits(values):  # (64, 64), two numbers in three bytes
+    a, b = values[:, ::2].ravel(), values[:, 1::2].ravel()
+    packed = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], -1).astype(np.uint8).tobytes()
+    tags = {256: 64, 257: 64, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 64, 279: len(packed)}
+    entries = b"".join(struct.pack("<2H2I", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory
+
+
+def with_bits(bits):  # the grey image as a camera counts it
+    return np.round(GREY * ((2**bits - 1) / 255)).astype(np.uint16)
+
 GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey levels
     "jpeg": (file_of(IMAGE, "JPEG", quality=95, subsampling=0), PIXELS, 4),
     "progressive jpeg": (file_of(IMAGE, "JPEG", quality=95, subsampling=0, progressive=True), PIXELS, 4),
@@ -56,6 +80,11 @@ GOOD = {  # each becomes (64, 64, 3) within the given mean difference, in grey l
         np.dstack([GREY] * 3),
         0,
     ),
+    "14 bits in a png that names them": (deep_png(with_bits(14), 14), np.dstack([GREY] * 3), 0),
+    "12 bits in a png that names them": (deep_png(with_bits(12), 12), np.dstack([GREY] * 3), 0),
+    "12 bits in a png, shifted up": (deep_png(with_bits(12) * 16, 12), np.dstack([GREY] * 3), 0.5),
+    "12-bit tiff": (tiff_of_12_bits(with_bits(12)), np.dstack([GREY] * 3), 0),
+    "16-bit colour png": (deep_png(PIXELS.astype(np.uint16) * 257), PIXELS, 0),
     "jpeg 2000": (file_of(IMAGE, "JPEG2000"), PIXELS, 0),
     "gif": (file_of(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB")), 0),
     "webp": (file_of(IMAGE, "WEBP", lossless=True), PIXELS, 0),
@@ -86,7 +115,11 @@ BAD = {  # each is refused for a reason that names what is wrong
         "transparent",
     ),
     "12-bit png": (file_of(Image.fromarray(GREY.astype(np.uint16) * 16), "PNG"), "fewer than 16 bits"),
-    "12-bit tiff": (file_of(Image.fromarray(GREY.astype(np.uint16) * 16), "TIFF"), "fewer than 16 bits"),
+    "12 bits in a tiff": (file_of(Image.fromarray(with_bits(12)), "TIFF"), "fewer than 16 bits"),
+    "14 bits in a png": (file_of(Image.fromarray(with_bits(14)), "PNG"), "fewer than 16 bits"),
+    "14 bits in a tiff": (file_of(Image.fromarray(with_bits(14)), "TIFF"), "fewer than 16 bits"),
+    "a dark png, shifted up": (deep_png(with_bits(12) // 16 * 16, 12), "fewer than 16 bits"),
+    "14 bits in a colour png": (deep_png(PIXELS.astype(np.uint16) * 64), "fewer than 16 bits"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage", "known format"),
     "huge jpeg": (JPEG_OF_16000, "too large: 16000x16000"),
     "huge png": (PNG_OF_16000, "too large: over 33,554,432 pixels"),

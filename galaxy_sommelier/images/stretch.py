@@ -172,7 +172,8 @@ def _missing_cards(image, possible):  # what to write into the header, so that o
         bands = [f"BANDS = '{''.join(NEEDS[recipe])}'" for recipe in possible if recipe in ("sdss", "decals")]
         cards += [" or ".join(bands) or ", ".join(f"BAND{i + 1}" for i in range(len(image.names)))]
     condition = "if the bands run from blue to red in nanomaggies"
-    advice = f"write {' and '.join(cards)} into the header, or name {' or '.join(possible)} for to_rgb"
+    advice = f"write {' and '.join(cards)} into the header, as with astropy.io.fits.setval"
+    advice += f"; in Python, to_rgb also takes a recipe ({' or '.join(possible)})"
     return f"{condition}, {advice}"
 
 
@@ -186,7 +187,7 @@ def default_recipe(image: FitsImage) -> str:  # a key of RECIPES
         return fitting[0]
     about = f"{image.name}: {image}"
     if fitting:
-        advice = "write SURVEY = 'SDSS' or 'DECaLS' into its header, or name one for to_rgb"
+        advice = "write SURVEY = 'SDSS' or 'DECaLS' into its header, as with astropy.io.fits.setval"
         raise BadInput(f"{about}: several recipes fit ({', '.join(fitting)}); {advice}")
     possible = [
         recipe for recipe in RECIPES if isinstance(_order(replace(image, unit="nanomaggy"), recipe), list)
@@ -232,7 +233,7 @@ def decode_any(
         worst = max(_order(image, recipe), key=lambda band: image.missing[band])
         if image.missing[worst] > max_missing:
             text = f"{image.missing[worst]:.0%} of band {image.names[worst] or worst + 1}"
-            advice = f"more than {max_missing:.0%}; leave it out, or allow more with max_missing"
+            advice = f"more than {max_missing:.0%}; leave it out, or in Python allow more (max_missing of read_any)"
             raise BadInput(f"lacks {text}, {advice}")
         side = min(image.bands.shape[1:])
         return check_blank(to_rgb(image, recipe, MAX_DRAWN if side > MAX_DRAWN else None), name)
