@@ -233,6 +233,22 @@ def test_wrong_parameters_are_refused_before_anything_starts(nap, tmp_path):
     assert not (tmp_path / "one").exists()
 
 
+def test_a_parameter_that_a_cell_refuses_after_a_simulated_sky_leaves_nothing(tmp_path):
+    here = {**os.environ, "GALAXY_SOMMELIER_DATA": str(tmp_path / "data")}
+    for out in ((), ("--out", tmp_path / "one")):
+        small = ("-p", "images", "20", "-p", "frame", "64", "-p", "image_size", "3")
+        done = sommelier("run", "throughput", *out, *small, env=here)
+        assert done.returncode == 2 and "image_size" in done.stderr, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not (tmp_path / "one").exists()
+
+
+def test_what_was_made_before_a_refusal_is_kept(nap, tmp_path):
+    done = sommelier("run", nap, "--out", tmp_path / "one", "-p", "fail", "input")
+    assert done.returncode == 2 and status(tmp_path / "one") == "failed"
+    assert (tmp_path / "one" / "started.json").exists()
+
+
 def test_a_notebook_without_the_tag_is_refused(nap, tmp_path):
     notebook = nbformat.read(nap, 4)
     notebook.cells[0].metadata = {}
