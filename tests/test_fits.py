@@ -668,6 +668,12 @@ def test_what_the_message_says_to_write_into_the_header_helps(tmp_path):
         read_any(write(path, light))
     assert str(caught.value).count("cube.fits") == 1 and "unit=" not in str(caught.value)
     assert read_any(write(path, light, BUNIT="nanomaggy", BANDS="grz")).shape == (SIDE, SIDE, 3)
+    parts = [fits.ImageHDU(plane) for plane in light]
+    with pytest.raises(BadImage, match=r"FILTER \('g', 'r', 'i' or 'g', 'r', 'z', in parts 1, 2, 3\)"):
+        read_any(write(path, None, *parts, BUNIT="nanomaggy"))
+    for number, band in enumerate("grz", 1):
+        fits.setval(path, "FILTER", value=band, ext=number)
+    assert read_any(path).shape == (SIDE, SIDE, 3)
     griz, cards = np.concatenate([light, light[:1]]), {"BUNIT": "nanomaggy", "BANDS": "griz"}
     with pytest.raises(BadImage, match="SURVEY = 'SDSS' or 'DECaLS'"):
         read_any(write(path, griz, **cards))

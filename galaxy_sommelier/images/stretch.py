@@ -168,8 +168,12 @@ def _order(image, recipe):  # indices of the recipe's bands, or why it does not 
 # %% ../../nbs/02_images/08_stretch.ipynb #a93044e7
 def _missing_cards(image, possible):  # what to write into the header, so that one of these recipes fits
     cards = [] if image.unit == "nanomaggy" else ["BUNIT = 'nanomaggy'"]
-    if not any(image.names):
-        bands = [f"BANDS = '{''.join(NEEDS[recipe])}'" for recipe in possible if recipe in ("sdss", "decals")]
+    known = [NEEDS[recipe] for recipe in possible if recipe in ("sdss", "decals")]
+    if not any(image.names) and len(image.parts) > 1:
+        bands = " or ".join(", ".join(map(repr, bands)) for bands in known) or "each its own"
+        cards += [f"FILTER ({bands}, in parts {', '.join(map(str, image.parts))})"]
+    elif not any(image.names):
+        bands = [f"BANDS = '{''.join(bands)}'" for bands in known]
         cards += [" or ".join(bands) or ", ".join(f"BAND{i + 1}" for i in range(len(image.names)))]
     condition = "if the bands run from blue to red in nanomaggies"
     advice = f"write {' and '.join(cards)} into the header, as with astropy.io.fits.setval"
