@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from galaxy_sommelier.evaluation.metrics import intervals, moments, people, reached, summarise, training_mean
+from galaxy_sommelier.evaluation.intervals import intervals
+from galaxy_sommelier.evaluation.metrics import moments, people, reached, summarise, training_mean
 from galaxy_sommelier.evaluation.noise_floor import answer_skills, noise_parts
 from galaxy_sommelier.images.painting import sample_truth
 from galaxy_sommelier.images.simulation import true_fractions, vote

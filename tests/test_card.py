@@ -14,7 +14,7 @@ from galaxy_sommelier.catalog.campaigns import HUBBLE
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import read_json, write_json
 from galaxy_sommelier.data.store import Store, simulated_store
-from galaxy_sommelier.evaluation.evaluate import ids_sha
+from galaxy_sommelier.evaluation.scores import ids_sha
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
 

@@ -14,26 +14,24 @@ from galaxy_sommelier.catalog.schema import GZ2, kaggle_form
 from galaxy_sommelier.catalog.table import fractions_of
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.data.store import Store, write_store
-from galaxy_sommelier.evaluation.evaluate import (
-    evaluate_file,
-    per_question,
-    readable,
-    scores,
-    stage_table,
-    vote_log_probability,
+from galaxy_sommelier.evaluation.evaluate import evaluate_file, readable, stage_table
+from galaxy_sommelier.evaluation.intervals import (
+    bootstrap,
+    interval,
+    intervals,
+    leave_one_out,
+    mean_of_shares,
+    spread,
+    too_few,
+    wilson,
 )
 from galaxy_sommelier.evaluation.metrics import (
     align,
-    bootstrap,
     class_scores,
     classes_report,
     compare,
-    corrected,
-    interval,
-    intervals,
     kaggle_headline,
     kaggle_moments,
-    leave_one_out,
     moments,
     people,
     per_answer,
@@ -43,7 +41,6 @@ from galaxy_sommelier.evaluation.metrics import (
     summarise,
     training_mean,
     versus,
-    wilson,
 )
 from galaxy_sommelier.evaluation.predecessors import (
     expect_zero_filled,
@@ -54,6 +51,7 @@ from galaxy_sommelier.evaluation.predecessors import (
     second_predecessor,
     write_results,
 )
+from galaxy_sommelier.evaluation.scores import per_question, scores, vote_log_probability
 
 ANSWERS = len(GZ2.answers)
 
@@ -255,29 +253,66 @@ def test_intervals_agree_with_scipy(galaxies):
     assert [float(x[0]) for x in ours] == pytest.approx(list(theirs), abs=0.002)
 
 
-def test_corrected_intervals_agree_with_scipy(galaxies):
-    """BCa, but for the quantile of Student's t, which is 1.98 for 400 galaxies without outliers."""
+def test_intervals_of_a_mean_agree_with_scipy(galaxies):
+    """BCa and Student's t, which is 1.98 for 400 galaxies without outliers."""
     pred, _, true = galaxies
     error = np.abs(pred[:, 0] - true[:, 0])
-    theirs = stats.bootstrap((error,), np.mean, n_resamples=4000, method="BCa", rng=0).confidence_interval
+    bca = stats.bootstrap((error,), np.mean, n_resamples=4000, method="BCa", rng=0).confidence_interval
+    t = stats.t.interval(0.95, len(error) - 1, error.mean(), stats.sem(error))
     ours = intervals(lambda s: {"mean": s / len(error)}, error[:, None], 4000)["mean"]
-    assert [float(x[0]) for x in ours] == pytest.approx(list(theirs), abs=0.002)
+    assert [float(x[0]) for x in ours] == pytest.approx(list(bca), abs=0.002)
+    assert [float(x[0]) for x in ours] == pytest.approx(t, abs=0.001)
 
 
-def test_corrected_intervals_hold_where_percentiles_are_too_narrow():
-    """Test sets of 20 squared errors, some of them large."""
-    held, root = {"percentile": 0, "corrected": 0}, 1.0
+def scores_of_three(sums):
+    """RMSE, r and MAE from sums of `moments`."""
+    found = summarise(sums[..., None])
+    return {"kaggle_rmse": found["rmse"][..., 0], "r": found["r"][..., 0], "mae": found["mae"][..., 0]}
+
+
+@pytest.mark.parametrize("size", [60, 200])
+def test_intervals_hold_where_percentiles_are_too_narrow(size):
+    """95 % of test sets of heavy-tailed errors: 300 of them, so that chance is 0.013."""
+    rng = np.random.default_rng(7)
+    true = rng.beta(0.5, 2, (20_000, 1))
+    every = moments(true + 0.05 * rng.standard_t(5, true.shape), true)[:, :, 0]
+    truth = {name: float(v[0]) for name, v in scores_of_three(every.sum(0)[None]).items()}
+    held = dict.fromkeys([(kind, name) for kind in ("percentile", "ours") for name in truth], 0)
     for seed in range(300):
-        x = np.random.default_rng(seed).chisquare(1, (20, 1))
-        plain = interval(bootstrap(rms, x, 400, seed)["rms"])
-        kinds = {"percentile": plain, "corrected": intervals(rms, x, 400, seed)["rms"]}
-        for kind, (low, high) in kinds.items():
-            held[kind] += bool(low[0] < root < high[0])
-    assert held["percentile"] / 300 < 0.91 < held["corrected"] / 300 < 0.985
+        parts = every[rng.integers(0, len(every), size)]
+        plain = {name: interval(v) for name, v in bootstrap(scores_of_three, parts, 200, seed).items()}
+        for kind, ends in (("percentile", plain), ("ours", intervals(scores_of_three, parts, 200, seed))):
+            for name, (low, high) in ends.items():
+                held[kind, name] += bool(low <= truth[name] <= high)
+    shares = {key: count / 300 for key, count in held.items()}
+    for name in truth:
+        assert 0.92 <= shares["ours", name] <= 0.985, shares
+    assert size > 60 or shares["percentile", "kaggle_rmse"] < 0.91, shares
 
 
-def rms(sums):
-    return {"rms": np.sqrt(sums / 20)}
+def test_too_few_galaxies_have_no_interval_and_a_reason(galaxies):
+    pred, votes, true = galaxies
+    for n, printed in ((29, False), (30, True)):
+        got = scores(pred[:n], true[:n], resamples=50)
+        assert (got["kaggle_rmse_lower"] is not None) is printed
+        assert ("kaggle_rmse_no_interval" in got) is not printed
+    assert got["mean_r_no_interval"] == too_few("mean_r", 30) == "too few galaxies: needs 500 or more"
+    rows = per_answer(pred, true, votes=votes, resamples=50).set_index("answer")
+    assert not (rows.rmse_lower.notna() & (rows.n < 60)).any() and rows.rmse_lower.notna().any()
+    assert not (rows.mae_lower.notna() & (rows.n < 30)).any() and (rows.n[rows.mae_lower.isna()] < 30).all()
+
+
+def test_the_balanced_accuracy_holds_with_a_rare_class():
+    """Classes of 80, 15 and 5 per cent, recalled in 9, 8 and 7 of 10."""
+    rng, recall, share = np.random.default_rng(0), np.array([0.9, 0.8, 0.7]), [0.8, 0.15, 0.05]
+    held = []
+    for _ in range(1000):
+        counts = rng.multinomial(100, share)
+        low, high = mean_of_shares(rng.binomial(counts, recall), counts)
+        held.append(np.nan if np.isnan(low) else low <= recall.mean() <= high)
+    assert 0.93 <= np.nanmean(held) <= 0.97 and np.isnan(held).mean() < 0.02
+    assert mean_of_shares([7], [9]) == pytest.approx(wilson(7, 9))
+    assert np.isnan(mean_of_shares([1, 0], [2, 0])).all()
 
 
 def test_a_score_without_scatter_has_an_interval_without_width():
@@ -335,7 +370,7 @@ def test_class_scores_of_many_matrices_against_sklearn(seed):
 
 def test_per_question_against_sklearn_and_loops(galaxies):
     pred, votes, true = galaxies
-    table = per_question(pred, true, training_mean(true), votes=votes, resamples=20).set_index("question")
+    table = per_question(pred, true, training_mean(true), votes=votes).set_index("question")
     for question, part in GZ2.slices.items():
         use = [
             i
@@ -356,7 +391,7 @@ def test_per_question_against_sklearn_and_loops(galaxies):
 
 def test_per_question_with_no_galaxy_at_all():
     true = np.full((3, ANSWERS), np.nan)
-    table = per_question(random_fractions(3, 0), true, np.full(ANSWERS, 0.5), resamples=5)
+    table = per_question(random_fractions(3, 0), true, np.full(ANSWERS, 0.5))
     assert (table.n == 0).all() and table.accuracy.isna().all()
 
 
@@ -386,8 +421,9 @@ def test_compare_is_the_bootstrap_of_the_difference(galaxies):
         differences.append(kaggle_rmse(other[rows], true[rows]) - kaggle_rmse(pred[rows], true[rows]))
     left = leave_one_out(lambda sums: {"difference": np.diff(kaggle_headline(sums)["kaggle_rmse"])[:, 0]},
                          np.stack(parts, axis=1))  # fmt: skip
-    ends = corrected(np.array(differences), found["difference"], left["difference"])
-    assert (found["lower"], found["upper"]) == pytest.approx(tuple(map(float, ends)), abs=1e-9)
+    error, freedom = spread(left["difference"])
+    middle, half = 2 * found["difference"] - np.mean(differences), stats.t.ppf(0.975, freedom) * error
+    assert (found["lower"], found["upper"]) == pytest.approx((middle - half, middle + half), abs=1e-9)
     assert found["difference"] == pytest.approx(kaggle_rmse(other, true) - kaggle_rmse(pred, true))
     same = compare(kaggle_headline, parts[0], parts[0], resamples=20)["mean_r"]
     assert same["lower"] == same["difference"] == same["upper"] == 0
@@ -612,7 +648,9 @@ def test_stage_table_shows_the_constant_first_and_refuses_unlike_tests(galaxies)
     table = stage_table([("head", whole), ("full", whole)])
     assert table.stage.tolist() == ["training mean", "head", "full"]
     assert table.kaggle_rmse[0] == whole["kaggle_rmse_constant"] and np.isnan(table.kaggle_rmse_lower[0])
-    assert f"{whole['mean_r']:.3f} [" in readable(table).loc["full", "mean_r"]
+    text = readable(table).loc["full"]
+    assert text["kaggle_rmse"].startswith(f"{whole['kaggle_rmse']:.3f} [")
+    assert text["mean_r"] == f"{whole['mean_r']:.3f}"  # of 400 galaxies: too few for an interval
     with pytest.raises(BadInput, match="different galaxies"):
         stage_table([("head", whole), ("full", scores(pred[1:], true[1:], ids=ids[1:], resamples=20))])
 

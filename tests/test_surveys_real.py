@@ -14,7 +14,7 @@ from galaxy_sommelier.catalog.gz2 import read_kaggle, read_willett
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.data.leaks import by_image, thumbnails
 from galaxy_sommelier.data.splits import read_ids
-from galaxy_sommelier.evaluation.metrics import wilson
+from galaxy_sommelier.evaluation.intervals import wilson
 from galaxy_sommelier.images.pixels import resize
 from galaxy_sommelier.images.stretch import read_any
 from galaxy_sommelier.models.features import encode_batch

@@ -122,10 +122,11 @@ def echo_headline(metrics: dict) -> None:
         name, both = row["answer"], f"{row['labels_rms']:.3f} and {row['labels_left']:.3f}"
         line = f"{row['rmse']:.3f}, and {row['rmse_on_line']:.3f} after a line between the kinds"
         click.echo(f"  {name}: RMSE {line}")
-        click.echo(f"    (labels of {row['galaxies']} galaxies that have both: {both})")
+        click.echo(f"    (labels of {how_many(row['galaxies'], 'galaxy')} that have both: {both})")
     for name in (name for name in PRINTED if metrics.get(name) is not None):
         low, high, skill = (metrics.get(f"{name}_{end}") for end in ("lower", "upper", "skill"))
-        line = f"{name:26s}{metrics[name]:.4f}" + ("" if low is None else f"  [{low:.4f}, {high:.4f}]")
+        ends = metrics.get(f"{name}_no_interval") if low is None else f"{low:.4f}, {high:.4f}"
+        line = f"{name:26s}{metrics[name]:.4f}" + (f"  [{ends}]" if ends else "")
         beside = {end: metrics.get(f"{name}_{end}") for end in ("constant", "floor")}
         line += "".join(f"  {end} {value:.4f}" for end, value in beside.items() if value is not None)
         click.echo(line + ("" if skill is None else f"  skill {skill:.2f}"))
@@ -213,7 +214,7 @@ def predict_command(source, out, model, part, split, overwrite, **options):
             images = predict_part(source, model, out, part, split, **options)
     echo_images(out, images)
     if missing := images.get("missing"):
-        click.echo(f"  {len(missing)} shards are still to be made by other parts")
+        click.echo(f"  {how_many(len(missing), 'shard')} still to be made by other parts")
     notes = {str(each.message): each.category for each in caught}  # those on images are echoed above
     if bad := len(images["bad"]):
         notes[f"{how_many(bad, 'image')} of {bad + images['ok']:,} left out"] = PassedOver

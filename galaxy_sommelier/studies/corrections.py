@@ -18,7 +18,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..evaluation.intervals import interval, intervals
 from ..evaluation.metrics import reached
 from .shift import effective_size
@@ -68,7 +68,7 @@ def recalibrate(
 ) -> Correction:
     """Fit a correction to a few labels."""
     if len(pred) != len(true) or len(pred) < 10:
-        counts = f"{len(pred)} predictions and {len(true)} labels"
+        counts = f"{how_many(len(pred), 'prediction')} and {how_many(len(true), 'label')}"
         raise BadInput(f"recalibrate: {counts}; take 10 or more galaxies that have both")
     temperature, bias = [], np.zeros(len(schema.answers))
     weights = np.ones(len(pred)) if weights is None else weights

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..evaluation.figures import TRUTH, look, styled
 from ..evaluation.intervals import interval
 from ..evaluation.ood import Known, distances
@@ -78,7 +78,7 @@ def detection(
     """Measure how well a score separates out-of-distribution images from in-distribution galaxies."""
     rng, sides = np.random.default_rng(seed), [np.asarray(x, dtype=float) for x in (inside, outside)]
     if not all(len(x) and np.isfinite(x).all() for x in sides):
-        counts = f"{len(sides[0])} galaxies inside and {len(sides[1])} outside the distribution"
+        counts = f"{how_many(len(sides[0]), 'galaxy')} inside and {len(sides[1])} outside the distribution"
         raise BadInput(f"ood: {counts}; one set is empty or has NaN, give both with a score for each galaxy")
     drawn = separation(*(rng.choice(x, (resamples, len(x))) for x in sides))
     row = {"n_in": len(sides[0]), "n_out": len(sides[1])}

@@ -106,7 +106,7 @@ def paired_effect(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 6, K): 1,
 def same_length(a, b) -> None:
     """Refuse sets that cannot be pairs."""
     if len(a) != len(b):
-        counts = f"{len(a)} galaxies against {len(b)}"
+        counts = f"{how_many(len(a), 'galaxy')} against {len(b):,}"
         raise BadInput(f"shift: {counts}; a paired shift needs the same galaxies in the same order")
 
 # %% ../../nbs/08_studies/03_shift.ipynb #29b0c559
@@ -228,7 +228,7 @@ def reduced(a: np.ndarray, b: np.ndarray, dims: int) -> tuple[np.ndarray, np.nda
         raise BadInput("shift: some features are NaN or infinite; encode these galaxies again")
     dims = min(dims, a.shape[1], len(a) // 4, len(b) // 4)
     if dims < 1:
-        counts = f"{len(a)} galaxies against {len(b)}"
+        counts = f"{how_many(len(a), 'galaxy')} against {len(b):,}"
         raise BadInput(f"shift: {counts} are too few to compare; take at least 4 of each")
     # fitted to both sets, so that shuffled sets are treated alike
     found = PCA(dims, svd_solver="full").fit(np.concatenate([a, b]))

@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..catalog.schema import Tree
-from ..core.files import BadInput, read_json, sha256_of, write_json
+from ..core.files import BadInput, how_many, read_json, sha256_of, write_json
 from ..data.store import Store
 from galaxy_sommelier.studies.vlm_budget import (
     KEY,
@@ -192,7 +192,7 @@ def ask_all(
                 lost |= {file: record} if record.get("lost") else {}
                 bar.update()
                 if len(lost) > allowed:
-                    counts = f"nothing came for {len(lost)} of {len(todo)} galaxies ({record['lost']})"
+                    counts = f"nothing came for {len(lost)} of {how_many(len(todo), 'galaxy')} ({record['lost']})"
                     raise BadInput(
                         f"{books.terms.base_url}: {counts}, more than max_lost; "
                         "answers so far are kept, start again later or raise max_lost"

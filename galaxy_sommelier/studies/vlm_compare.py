@@ -17,7 +17,7 @@ from scipy.stats import binomtest, false_discovery_control
 
 from ..catalog.classes import CLASSES, label
 from ..catalog.schema import Schema, Tree
-from ..core.files import BadInput, sha256_of
+from ..core.files import BadInput, how_many, sha256_of
 from ..core.frames import write_csv
 from ..data.store import Store
 from ..evaluation.figures import grid, look, styled
@@ -175,7 +175,7 @@ def compare_models(
     tree, (theirs, ours) = store.schema, names
     kept = np.flatnonzero(np.logical_and.reduce([table.kind != "lost" for table in read.values()]))
     if not len(kept):
-        raise BadInput(f"{store.path}: no reply came for any of {len(chosen)} galaxies; start again later")
+        raise BadInput(f"{store.path}: no reply came for any of {how_many(len(chosen), 'galaxy')}; start again later")
     direct, walks = (read[name].answers.iloc[kept].tolist() for name in (FOUR_CLASSES.name, tree.name))
     truth, mine = chosen.iloc[kept], predictions.set_index("id_str").loc[chosen.id_str.iloc[kept]]
     replies = {theirs: direct, f"{theirs}, by its walk": walks}
