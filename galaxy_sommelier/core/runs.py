@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'LISTED_SCORES', 'shipped', 'experiments', 'find_experiment', 'parameters_cell', 'jsonable', 'parameters',
-           'describe', 'merge', 'RunFailed', 'note_death', 'execute', 'open_experiment', 'has_results',
-           'run_experiment', 'status', 'outcome', 'list_runs', 'failure', 'show_run']
+           'describe', 'merge', 'RunFailed', 'note_death', 'failure', 'execute', 'open_experiment', 'has_results',
+           'run_experiment', 'status', 'outcome', 'list_runs', 'show_run']
 
 # %% ../../nbs/00_core/05_runs.ipynb #39cc36e2
 import ast
@@ -18,7 +18,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .config import closest, joined, mismatch, read_config
-from .files import BadInput, Interrupted, Terminated, plain, read_json, write_json, writing
+from galaxy_sommelier.core.files import (
+    BadInput,
+    Interrupted,
+    Terminated,
+    how_many,
+    plain,
+    read_json,
+    write_json,
+    writing,
+)
 from .provenance import data_root, environment, new_run_folder
 
 # %% ../../nbs/00_core/05_runs.ipynb #02deb044
@@ -155,6 +164,16 @@ def note_death(notebook: Path) -> str:  # which cell
     nbformat.write(made, notebook)
     return f"cell {started[-1]}"
 
+# %% ../../nbs/00_core/05_runs.ipynb #ed30e77f
+def failure(run: Path) -> str | None:  # e.g. "cell 3: ValueError: no survey of that name"
+    """Return which cell of a failed run failed, and why."""
+    import nbformat
+
+    for number, cell in enumerate(nbformat.read(run / "notebook.ipynb", as_version=4).cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return f"cell {number}: {output.ename}: {' '.join(output.evalue.split())}"
+
 # %% ../../nbs/00_core/05_runs.ipynb #a2ada9e0
 def execute(notebook: Path, values: dict, run: Path, progress: bool) -> None:
     """Execute a notebook in the current folder; keep it in the run folder whether or not a cell fails."""
@@ -183,8 +202,7 @@ def execute(notebook: Path, values: dict, run: Path, progress: bool) -> None:
         os.replace(partial, kept)
         if error.ename == "BadInput":
             raise BadInput(error.evalue) from None
-        what = f"{error.ename}: {' '.join(error.evalue.split())}"
-        raise RunFailed(f"cell {error.cell_index} of {kept} failed: {what}") from None
+        raise RunFailed(f"{kept}: {failure(run)}") from None
     os.replace(partial, kept)
 
 # %% ../../nbs/00_core/05_runs.ipynb #85891da5
@@ -285,16 +303,6 @@ def list_runs(root: str | Path | None = None):  # folder of run folders; None: d
     return table.astype(dict.fromkeys(LISTED_SCORES, float)).sort_values(["when", "run"], ignore_index=True)
 
 # %% ../../nbs/00_core/05_runs.ipynb #ed30e780
-def failure(run: Path) -> str | None:  # e.g. "cell 3: ValueError: no survey of that name"
-    """Return which cell of a failed run failed, and why."""
-    import nbformat
-
-    for number, cell in enumerate(nbformat.read(run / "notebook.ipynb", as_version=4).cells):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return f"cell {number}: {output.ename}: {' '.join(output.evalue.split())}"
-
-
 def show_run(
     name: str,  # name of a run, an unambiguous beginning of it, or a path
     root: str | Path | None = None,  # folder of run folders; None: data/runs
