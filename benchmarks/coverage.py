@@ -32,7 +32,7 @@ ANSWERS = (
     "disk-edge-on_yes",  # a half of the galaxies is asked
     "bar_yes",  # a third
     "edge-on-bulge_boxy",  # a ninth
-    "smooth-or-featured_artifact",  # all are asked, one in 25 is one
+    "smooth-or-featured_artifact",  # one in 25; `per_answer` withholds what fails here below 1,000
 )
 QUESTIONS = ("smooth-or-featured", "bar")
 

@@ -57,7 +57,7 @@ RULES = {  # score -> its scale, and how many galaxies an interval needs
     "rmse": ("log", 60),
     "r": ("Fisher's z", 60),
     "r2": ("log of 1 - x", 60),
-    "skill_rmse": ("plain", 60),
+    "skill_rmse": ("plain", 300),
 }
 OTHER = ("plain", 2)  # means and their differences
 

@@ -206,9 +206,9 @@ def certainty(e: Evidence) -> str:
 def weak_answers(e: Evidence) -> list[str]:
     """List the answers whose 95 % interval reaches the constant."""
     rows = pd.DataFrame(e.metrics["per_answer"]).set_index("answer").astype(float)
-    weak = rows["rmse_upper"] >= rows["constant_rmse"]
+    weak = rows["rmse_upper"].astype(float) >= rows["constant_rmse"]
     if "skill_rmse_lower" in rows:
-        weak = rows["skill_rmse_lower"] <= 0
+        weak = rows["skill_rmse_lower"].astype(float) <= 0
     return weak.index[weak].tolist()
 
 
