@@ -65,7 +65,7 @@ def test_reference_ids_weigh_the_other_galaxies_and_leave_the_test_alone(kaggle,
     assert np.all(store.weights[test] == 1) and store.weights[~test].std() > 0
     assert abs(store.weights[~test].mean() - 1) < 1e-6 and store.weights.min() > 0
     lists[-1] = lists[1]  # a test galaxy may not be in the reference
-    refused("0 of the 30 galaxies", "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "no", *lists)
+    refused("holds 0 of 30 galaxies", "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "no", *lists)
 
 
 @pytest.fixture(scope="module")

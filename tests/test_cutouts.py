@@ -543,7 +543,7 @@ def test_the_command_line_goes_from_a_table_to_a_store(at_home, tmp_path):
     words = ["cutouts", tmp_path / "galaxies.csv", "--survey", "sdss", "--out", tmp_path / "out"]
     code, text = sommelier(*words, "--limit", 4)
     assert code == 0 and "4 galaxies, 0 images left out" in text
-    assert "2 galaxies are still to be fetched" in text
+    assert "2 galaxies still to be fetched" in text
     code, text = sommelier(*words)
     assert code == 0 and "6 galaxies, 0 images left out" in text and "still to be fetched" not in text
     code, text = sommelier("prepare", "table", "--root", tmp_path / "out", "--out", tmp_path / "store")

@@ -103,7 +103,7 @@ def test_inputs_that_do_not_fit_are_refused(skies, run, tmp_path):
     refused("take one of them", "evaluate", run / "predictions.parquet", skies / "mixed")
     refused("another schema", "evaluate", run / "predictions.parquet", skies / "gz2")
     shutil.copytree(skies / "gz2", tmp_path / "copy")
-    refused("ids are also in", "mix", skies / "gz2", tmp_path / "copy", "--out", tmp_path / "m")
+    refused("ids with ", "mix", skies / "gz2", tmp_path / "copy", "--out", tmp_path / "m")
     refused(
         "one of the surveys decals, sdss", "mix", skies / "gz2", skies / "decals5", "--out", tmp_path / "m",
         "--weight", "hst", "2"

@@ -162,3 +162,12 @@ def test_the_readme_names_only_existing_commands_options_and_parameters(line, mo
 
 def test_the_readme_shows_the_commands_that_a_newcomer_needs():
     assert {line.split()[1] for line in COMMANDS} >= {"prepare", "train", "predict", "evaluate", "run"}
+
+
+def test_counts_in_messages_agree_with_their_noun():
+    """A counted noun goes through `how_many`, which writes "1 galaxy" and not "1 galaxies"."""
+    nouns = "galaxies|images|rows|labels|shards|ids|files|runs|columns"
+    counted = re.compile(rf"\{{(?!how_many)[^{{}}]*(len\(|sum\(|//)[^{{}}]*\}} ({nouns})\b")
+    assert counted.search('f"{len(ids)} galaxies"') and not counted.search("{how_many(len(ids), 'galaxy')}")
+    lines = [x for p in (ROOT / "galaxy_sommelier").rglob("*.py") for x in p.read_text().splitlines()]
+    assert [line.strip() for line in lines if counted.search(line)] == []

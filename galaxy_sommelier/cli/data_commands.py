@@ -97,7 +97,7 @@ def cutouts_command(table, survey, out, limit, max_bad):
     echo_images(out, result.attrs["images"])
     if waiting := result.attrs["waiting"]:
         click.echo(
-            f"{waiting} galaxies are still to be fetched (--limit {limit}); run the same command again"
+            f"{how_many(waiting, 'galaxy')} still to be fetched (--limit {limit}); run the same command again"
         )
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #4bfa5875
@@ -148,7 +148,7 @@ def write_class_folders(galaxies, kind: str | None, out: Path) -> None:  # kind:
     names = label(galaxies, "predecessor", kind=column)
     chosen = select(names, threshold=0.8)
     lost = len(class_folders(galaxies, chosen, out))
-    click.echo(f"{out}: {len(chosen) - lost:,} images in class folders, {lost:,} without an image")
+    click.echo(f"{out}: {how_many(len(chosen) - lost, 'image')} in class folders, {lost:,} without an image")
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #a4fdedf3
 def source_names() -> tuple[str, ...]:
@@ -246,7 +246,7 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     made = {"split": splits, "max_bad": max_bad, "made_by": f"sommelier prepare {source}"}
     made |= {"kinds": galaxies.attrs["kinds"], "scale": scale, "moved": galaxies.attrs["moved"]}
     report = write_store(galaxies, out, schema_of(galaxies, root), **made)
-    click.echo(f"{galaxies.attrs['table']}: {galaxies.attrs['rows']:,} galaxies")
+    click.echo(f"{galaxies.attrs['table']}: {how_many(galaxies.attrs['rows'], 'galaxy')}")
     echo_images(out, report.to_dict())
     if moved := galaxies.attrs["moved"]:
         lists = options["test_ids"] or options["val_ids"]
@@ -290,7 +290,7 @@ def leaks_command(a, b, out, radius):
     ours, theirs = with_jpegs(a), with_jpegs(b)
     ids = write_leaks(check_leaks(ours, theirs, radius), out)
     click.echo(
-        f"{out}: {len(ids)} of the {len(theirs)} galaxies in {b} are also among the {len(ours)} in {a}"
+        f"{out}: {len(ids)} of {how_many(len(theirs), 'galaxy')} in {b} are also among the {len(ours)} in {a}"
     )
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #e2204856
@@ -333,11 +333,11 @@ def mix_command(stores, out, weights, reference_ids):
 
     mixed = write_mixed(stores, out, dict(weights), read_ids(reference_ids) if reference_ids else None)
     click.echo(
-        f"{out}: {len(mixed)} galaxies, {mixed.unplaced} of them not matched between stores (no coordinates)"
+        f"{out}: {how_many(len(mixed), 'galaxy')}, {mixed.unplaced} of them not matched between stores (no coordinates)"
     )
     shares = pd.Series(mixed.weights / len(mixed)).groupby(mixed.table.survey).agg(["size", "sum"])
     for survey, galaxies, share in shares.itertuples():
-        click.echo(f"  {survey}: {galaxies} galaxies, {share:.0%} of the weight")
+        click.echo(f"  {survey}: {how_many(galaxies, 'galaxy')}, {share:.0%} of the weight")
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #d2f00580
 @main.command("export")

@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
 from ..catalog.table import need
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..core.frames import write_csv
 from .splits import read_ids
 from ..images.pixels import BadImage, ImageReport, decode, resize
@@ -245,10 +245,10 @@ def keep_out(
     ids = read_ids(csv)
     listed = table.id_str.isin(ids)
     if ids and not listed.any():
-        what = f"none of its {len(ids)} ids is among the {len(table)} galaxies"
+        what = f"none of its {how_many(len(ids), 'id')} is among the {how_many(len(table), 'galaxy')}"
         raise BadInput(f"{csv}: {what}; give the list for this table")
     if listed.all():
-        raise BadInput(f"{csv}: lists all {len(table)} galaxies, so none is left; give a shorter list")
+        raise BadInput(f"{csv}: lists all of {how_many(len(table), 'galaxy')}, so none is left; give a shorter list")
     return table[~listed]
 
 # %% ../../nbs/04_data/04_leaks.ipynb #07239224

@@ -22,7 +22,7 @@ from ..catalog.classes import label
 from ..catalog.kinds import Kinds, kinds_of, merged
 from ..catalog.schema import GZ2, Question, Schema
 from ..catalog.table import need
-from ..core.files import BadInput, atomic_path, read_json, sha256_of, write_json
+from ..core.files import BadInput, atomic_path, how_many, read_json, sha256_of, write_json
 from .leaks import by_sky
 from .splits import population_weights
 from .splits import split as hash_split
@@ -163,7 +163,7 @@ def as_decals5(
 def check_pair(a: Store, b: Store):
     """Refuse two stores that share an id, or have one galaxy in different splits."""
     if both := sorted(set(a.ids) & set(b.ids)):
-        what = f"{len(both)} ids are also in {a.path}, first {both[0]}"
+        what = f"shares {how_many(len(both), 'id')} with {a.path}, first {both[0]}"
         raise BadInput(f"{b.path}: {what}; an id names one galaxy, so make one store again with other ids")
     if (a.split is None) != (b.split is None):
         path = (a if a.split is None else b).path
@@ -172,7 +172,7 @@ def check_pair(a: Store, b: Store):
     if a.split is not None and (apart := a.split[pairs.row_a] != b.split[pairs.row_b]).any():
         i, j = pairs[apart].iloc[0][["row_a", "row_b"]].astype(int)
         first = f"{a.ids[i]} ({a.split[i]}) and {b.ids[j]} ({b.split[j]})"
-        what = f"{apart.sum()} galaxies are in both, but in different splits, first {first}"
+        what = f"have {how_many(int(apart.sum()), 'galaxy')} in common but in different splits, first {first}"
         advice = "list them with `sommelier leaks` and prepare one store with --exclude-ids"
         raise BadInput(f"{a.path} and {b.path}: {what}; {advice}")
 
@@ -182,7 +182,7 @@ def common_table(store: Store, union: Schema) -> pd.DataFrame:
     need(store.table, ["survey"], store.path)
     if lacking := int(store.table.survey.isna().sum()):
         advice = "fill the column survey and prepare the store again"
-        raise BadInput(f"{store.path}: {lacking} galaxies name no survey; {advice}")
+        raise BadInput(f"{store.path}: no survey for {how_many(lacking, 'galaxy')}; {advice}")
     return to_union(store.table, union, store.schema).assign(campaign=store.schema.name)
 
 
@@ -303,10 +303,11 @@ class MixedStore(Store):
             self.sampling.tobytes(),
             *[towards.tobytes()] * ("reference" in recipe),
         )
-        self.header = {"fingerprint": identity[:16], "galaxies": len(self)}
+        bands = max(part.bands for part in parts)
+        self.header = {"fingerprint": identity[:16], "galaxies": len(self), "bands": bands}
 
     def __repr__(self):
-        return f"MixedStore({str(self.path)!r}, {len(self)} galaxies, schema {self.schema.name})"
+        return f"MixedStore({str(self.path)!r}, {how_many(len(self), 'galaxy')}, schema {self.schema.name})"
 
     @property
     def unplaced(self) -> int:

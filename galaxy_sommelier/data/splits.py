@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..catalog.schema import GZ2, Schema, kaggle_form
 from ..catalog.table import fractions_of, read_rows
-from ..core.files import BadInput, sha256_of
+from ..core.files import BadInput, how_many, sha256_of
 from ..core.frames import write_csv
 
 # %% ../../nbs/04_data/01_splits.ipynb #ab788284
@@ -47,7 +47,7 @@ def listed(
     """Mark the galaxies of a list; refuse a list of other galaxies."""
     found = ids.isin(list(chosen))
     if not found.any():
-        known = f"the {len(ids)} galaxies, such as {', '.join(ids[:2])}"
+        known = f"the {how_many(len(ids), 'galaxy')}, such as {', '.join(ids[:2])}"
         raise BadInput(f"{what}: none of {len(chosen)} is among {known}; give ids of this catalogue")
     return found
 
@@ -73,7 +73,7 @@ def read_ids(
     prefix = next((prefix for column, prefix in ({"id_str": ""} | PREFIXES).items() if column in table))
     ids = (prefix + table["id"]).tolist()
     if among is not None and (unknown := sorted(set(ids) - set(among))):
-        what = f"{unknown[0]} is none of the {len(among)} galaxies ({len(unknown)} such ids)"
+        what = f"{unknown[0]} is none of the {how_many(len(among), 'galaxy')} ({how_many(len(unknown), 'such id')})"
         raise BadInput(f"{csv}: {what}; take them out of the list")
     return ids
 
@@ -82,7 +82,7 @@ def check_disjoint(*sides: Collection[str]) -> None:  # id_str of each side, e.g
     """Raise `BadInput` if a galaxy is on more than one side of a split."""
     shared = pd.Series([each for side in sides for each in set(side)], dtype=str)
     if (shared := shared[shared.duplicated()]).size:
-        what = f"{shared.iloc[0]} is on more than one side ({shared.nunique()} such galaxies)"
+        what = f"{shared.iloc[0]} is on more than one side ({how_many(shared.nunique(), 'such galaxy')})"
         raise BadInput(f"splits: {what}; make the split again")
 
 # %% ../../nbs/04_data/01_splits.ipynb #535a2c43
@@ -94,7 +94,7 @@ def population_weights(
     """Return weights that bring the mean votes of the table close to those of the reference."""
     inside = table.id_str.isin(set(reference)).to_numpy()
     if not inside.any() or inside.all():
-        what = f"{inside.sum()} of the {len(table)} galaxies are in it"
+        what = f"it holds {inside.sum()} of {how_many(len(table), 'galaxy')}"
         raise BadInput(f"reference ids: {what}; it must contain some of them, but not all")
     votes = kaggle_form(fractions_of(table, schema), schema)  # (N, answers)
     rows = ~np.isnan(votes[:, 0])  # with votes

@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..catalog.table import check_ids, exact_ids, read_frame
-from ..core.files import BadInput, alone, atomic_path, remove, writing
+from ..core.files import BadInput, alone, atomic_path, how_many, remove, writing
 from ..core.frames import write_csv
 from .services import INTERVAL, Absent, Galaxy, Line, Service
 from ..images.pixels import BadImage, ImageReport
@@ -231,7 +231,7 @@ def fetch_cutouts(
     bad = report[~report.status.isin(["here", "waiting"])]
     images = ImageReport(int((report.status == "here").sum()), dict(zip(bad.id_str, bad.reason, strict=True)))
     if waiting := len(report) - len(result):
-        what = f"limit of {limit:,} requests reached: {waiting:,} galaxies not requested yet"
+        what = f"limit of {how_many(limit, 'request')} reached: {how_many(waiting, 'galaxy')} not requested yet"
         warnings.warn(f"{what}; start again to continue", stacklevel=2)
     result.attrs.update(images=images.check(max_bad).to_dict(), waiting=waiting)
     return result

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HIDDEN', 'HEADS', 'CHOICES', 'DROP_PATH', 'GalaxyConfig', 'make_head', 'tree_softmax', 'kind_columns', 'GalaxyOutput',
-           'GalaxyModel', 'check_choices', 'build_model', 'model_folder', 'load_model', 'learned_by', 'unlearned',
-           'check_unlearned', 'predecessor_model', 'parameter_groups']
+           'GalaxyModel', 'check_choices', 'in_bands', 'build_model', 'model_folder', 'load_model', 'learned_by',
+           'unlearned', 'check_unlearned', 'predecessor_model', 'parameter_groups']
 
 # %% ../../nbs/05_models/02_model.ipynb #b7fc8da4
 from collections.abc import Sequence
@@ -21,18 +21,20 @@ from transformers.utils import ModelOutput
 from ..catalog.classes import CLASSES
 from ..catalog.kinds import Kinds, name_of, quantity
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput, read_json
+from ..core.files import BadInput, how_many, read_json
 from ..download.hub import DEFAULT, check_folder, hub_folder, shipped_folder, shipped_models
+from ..download.weights import read_weights
 from ..data.learned import Learned, read_learned
 from galaxy_sommelier.models.backbone import (
     IMAGENET,
     backbone_facts,
     block_levels,
     feature_width,
+    first_layer,
+    fold_bands,
     new_backbone,
     open_backbone,
     pooled_features,
-    read_weights,
     refuse,
 )
 
@@ -57,6 +59,7 @@ class GalaxyConfig(PreTrainedConfig):
     image_size: int = 224  # pixels, a multiple of the patch
     crop: float = 1.0  # share of the frame's side that the model sees, (0, 1]
     # mean and standard deviation of R, G, B, for values in [0, 1]
+    bands: int = 3  # of the images: red, green and blue, or 1 where they are grey
     image_mean: list[float] | tuple[float, ...] = tuple(IMAGENET["image_mean"])
     image_std: list[float] | tuple[float, ...] = tuple(IMAGENET["image_std"])
 
@@ -135,6 +138,8 @@ class GalaxyModel(PreTrainedModel):
             [range(len(self.answers))] if config.classes else kind_columns(self.schema, config.kinds)
         )
         self.backbone = new_backbone(AutoConfig.for_model(**config.backbone_config))
+        if config.bands == 1:
+            fold_bands(self.backbone, *IMAGENET.values())
         features = feature_width(self.backbone.config, config.pool, config.blocks)
         self.head = make_head(config.head, features, max(map(max, self.columns)) + 1, config.dropout)
         strength = torch.full((len(self.schema.questions),), 3.0)
@@ -189,11 +194,26 @@ def check_choices(
     refuse(backbone, config.image_size, config.pool, tuple(config.blocks))
 
 # %% ../../nbs/05_models/02_model.ipynb #475c39aa
+def in_bands(
+    weights: PreTrainedModel | None,  # of the backbone; changed in place
+    remembered: dict,  # of the backbone, from `open_backbone`; changed in place
+    bands: int,  # of the images
+) -> None:
+    """Fold a backbone and its normalisation for images of a single band."""
+    if bands == 1:
+        if weights is not None:
+            fold_bands(weights, remembered["image_mean"], remembered["image_std"])
+        remembered |= {key: [float(np.mean(remembered[key]))] for key in IMAGENET}
+    elif weights is not None and first_layer(weights).in_channels == 1:
+        what = "reads a single band, and the images have three colours"
+        raise BadInput(f"{remembered['backbone_name']}: {what}; take another backbone, or grey images")
+
+
 DROP_PATH = ("drop_path_rate", "drop_connect_rate")  # by family; transformers' ViT and ResNet have none
 
 
 def build_model(
-    backbone: str | Path,  # a key of `TINY`, a folder, or an id of the Hugging Face hub
+    backbone: str | Path,  # as for `open_backbone`
     schema: Schema = GZ2,  # the question tree
     classes: tuple[str, ...] | None = None,  # exclusive classes instead of the tree
     head: str = "linear",  # "linear" or "mlp"
@@ -204,6 +224,7 @@ def build_model(
     dropout: float = 0.1,  # of the head, [0, 1)
     drop_path: float = 0.0,  # of the backbone's branches during training, [0, 1)
     votes: bool = False,  # learn a strength for each question, too
+    bands: int = 3,  # of the images: 1 folds the backbone's first layer, see `fold_bands`
     kinds: Sequence[Kinds] = (),  # sets of kinds of fractions that it predicts, the default first
     seed: int = 42,  # of the head, and of a tiny backbone
 ) -> GalaxyModel:
@@ -211,10 +232,13 @@ def build_model(
     weights, remembered = open_backbone(backbone, image_size)
     rates = {key: drop_path for key in DROP_PATH if key in remembered["backbone_config"]}
     remembered["backbone_config"] |= rates
+    if drop_path and "model_args" in remembered["backbone_config"]:  # of timm
+        remembered["backbone_config"]["model_args"] |= {"drop_path_rate": drop_path}
+    in_bands(weights, remembered, bands)
     choices = {"head": head, "pool": pool, "blocks": list(blocks), "image_size": image_size, "crop": crop}
     classes = list(classes) if classes else None
     more = {"schema": schema.to_dict(), "classes": classes, "dropout": dropout, "votes": votes}
-    more["kinds"] = list(kinds)
+    more |= {"kinds": list(kinds), "bands": bands}
     config = GalaxyConfig(**remembered, **choices, **more)
     check_choices(config)
     with torch.random.fork_rng(devices=[]):
@@ -272,7 +296,7 @@ def check_unlearned(
 ) -> None:
     """Refuse to test a model on galaxies that it was trained on."""
     if known := int((~unlearned(model, ids)).sum()):
-        what = f"{known} of the {len(ids)} galaxies to test were in the training of {model.name_or_path}"
+        what = f"{known} of {how_many(len(ids), 'galaxy')} to test were in the training of {model.name_or_path}"
         raise BadInput(f"{where}: {what}; take others, or prepare the store with that training's ids")
 
 # %% ../../nbs/05_models/02_model.ipynb #adb4882c

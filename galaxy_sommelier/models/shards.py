@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..catalog.table import read_frame
-from ..core.files import BadInput, read_json, remove, sha256_of, write_json
+from ..core.files import BadInput, how_many, read_json, remove, sha256_of, write_json
 from ..data.export import FORMATS, read_facts
 from ..data.inputs import open_input
 from ..data.store import SHARD, Store
@@ -177,7 +177,7 @@ def read_predictions(
         what = f"has a shard that cannot be read ({type(error).__name__})"
         raise BadInput(f"{path}: {what}; {again}") from error
     if len(table) != (whole := read_json(path / SUMMARY)["galaxies"]):
-        raise BadInput(f"{path}: holds {len(table):,} of {whole:,} galaxies; {again}")
+        raise BadInput(f"{path}: holds {len(table):,} of {how_many(whole, 'galaxy')}; {again}")
     return with_facts(table, path)
 
 

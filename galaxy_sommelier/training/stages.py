@@ -16,13 +16,13 @@ import torch
 
 from ..catalog.classes import label
 from ..catalog.kinds import name_of
-from ..core.files import BadInput, alone, atomic_path, remove
+from ..core.files import BadInput, alone, atomic_path, how_many, remove
 from ..core.provenance import new_run_folder, seed_everything
 from ..data.learned import Learned, hashed, read_learned, write_learned
 from ..data.mixture import open_store
 from ..data.dataset import GalaxyDataset
 from ..data.store import Store
-from ..models.backbone import backbone_facts
+from ..models.backbone import backbone_facts, fold_bands
 from ..models.model import GalaxyModel, build_model, load_model, model_folder, parameter_groups
 from .checkpoints import disk_errors
 from .lora import add_lora, merge_lora
@@ -74,7 +74,7 @@ def learned_from(
     ids = {split: [store.ids[i] for i in store.indices(split)] for split in ("train", "val", "test")}
     for split in ("val", "test") if before else ():
         if number := int(before.seen(ids[split], val=split == "test").sum()):
-            what = f"was trained on {number} of {len(ids[split])} galaxies in split {split!r} of {store.path}"
+            what = f"was trained on {number} of {how_many(len(ids[split]), 'galaxy')} in split {split!r} of {store.path}"
             raise BadInput(
                 f"{start_from}: {what}; prepare the store with --test-ids and --val-ids of that training"
             )
@@ -89,6 +89,11 @@ def load_start(
 ) -> None:
     """Load the weights of another model, or say in one line why they do not fit."""
     start = load_model(Path(folder))
+    if start.config.bands > model.config.bands:
+        fold_bands(start.backbone, start.config.image_mean, start.config.image_std)
+    if start.config.bands < model.config.bands:
+        what = "reads a single band, and the store's images have three colours"
+        raise BadInput(f"{folder}: {what}; start from another model")
     try:
         model.load_state_dict(start.state_dict(), strict=True)
     except RuntimeError as error:
@@ -112,7 +117,7 @@ def make_model(
     same = {name: getattr(s, name) for name in names}
     drop_path, votes = s.drop_path if s.stage in ON_IMAGES else 0.0, s.loss == "votes" and s.stage in LEARNING
     more = {"drop_path": drop_path, "votes": votes, "kinds": store.kinds if any(store.kinds) else ()}
-    model = build_model(s.backbone, schema=store.schema, **more, **same)
+    model = build_model(s.backbone, schema=store.schema, bands=store.bands, **more, **same)
     if s.backbone_name:
         model.config.backbone_name = s.backbone_name
     if start_from is not None:

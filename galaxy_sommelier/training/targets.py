@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ..catalog.classes import label
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..data.store import Store
 from .settings import ON_IMAGES, TrainSettings
 
@@ -85,7 +85,7 @@ class Batches(Sampler):
             self.sampling_weights = torch.as_tensor(np.asarray(sampling_weights, dtype=np.float64))
         if n // len(self) < world:
             raise BadInput(
-                f"training: batches of {n // self.number} galaxies are too few for {world * parts} pieces "
+                f"training: batches of {how_many(n // self.number, 'galaxy')} are too few for {world * parts} pieces "
                 f"(processes: {world}, accumulate: {parts}); take fewer processes or a smaller accumulate"
             )
 
