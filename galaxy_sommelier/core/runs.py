@@ -233,10 +233,10 @@ def open_experiment(
 
 # %% ../../nbs/00_core/05_runs.ipynb #b080e0e9
 def has_results(run: Path) -> bool:
-    """Return whether a run made anything beside its records, simulated skies and figures."""
-    passing = [run / "figures", *(path.parent for path in run.rglob("store.json"))]
-    records = {run / name for name in ("config.json", "environment.json", "notebook.ipynb")}
-    made = (path for path in run.rglob("*") if path.is_file() and path not in records)
+    """Return whether a run made anything beside records, lists of ids, simulated skies and figures."""
+    passing = [run / "figures", *run.rglob("ids"), *(path.parent for path in run.rglob("store.json"))]
+    records = ("config.json", "environment.json", "notebook.ipynb")
+    made = (path for path in run.rglob("*") if path.is_file() and path.name not in records)
     return any(not any(folder in path.parents for folder in passing) for path in made)
 
 
@@ -317,7 +317,10 @@ def show_run(
         folders = [path.parent for path in root.glob("*/" * (name.count("/") + 1) + "config.json")]
         found = [folder for folder in folders if str(folder.relative_to(root)).startswith(name)]
     if len(found) != 1:
-        raise BadInput(f"{name}: {how_many(len(found), 'run')} of that name under {root}; `sommelier runs` lists them")
+        raise BadInput(
+            f"{name}: {how_many(len(found), 'run')} of that name under {root}; `sommelier runs` "
+            "lists them"
+        )
     run, state = found[0], status(found[0])
     paths = [run / f"{part}.json" for part in ("config", "metrics", "environment")]
     files = {path.stem: read_json(path) for path in paths if path.exists()}
