@@ -333,7 +333,8 @@ def mix_command(stores, out, weights, reference_ids):
 
     mixed = write_mixed(stores, out, dict(weights), read_ids(reference_ids) if reference_ids else None)
     click.echo(
-        f"{out}: {how_many(len(mixed), 'galaxy')}, {mixed.unplaced} of them not matched between stores (no coordinates)"
+        f"{out}: {how_many(len(mixed), 'galaxy')}, "
+        f"{mixed.unplaced} of them not matched between stores (no coordinates)"
     )
     shares = pd.Series(mixed.weights / len(mixed)).groupby(mixed.table.survey).agg(["size", "sum"])
     for survey, galaxies, share in shares.itertuples():

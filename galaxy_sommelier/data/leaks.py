@@ -248,7 +248,10 @@ def keep_out(
         what = f"none of its {how_many(len(ids), 'id')} is among the {how_many(len(table), 'galaxy')}"
         raise BadInput(f"{csv}: {what}; give the list for this table")
     if listed.all():
-        raise BadInput(f"{csv}: lists all of {how_many(len(table), 'galaxy')}, so none is left; give a shorter list")
+        raise BadInput(
+            f"{csv}: lists all of {how_many(len(table), 'galaxy')}, so none is left; give a shorter "
+            "list"
+        )
     return table[~listed]
 
 # %% ../../nbs/04_data/04_leaks.ipynb #07239224

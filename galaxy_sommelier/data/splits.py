@@ -73,7 +73,10 @@ def read_ids(
     prefix = next((prefix for column, prefix in ({"id_str": ""} | PREFIXES).items() if column in table))
     ids = (prefix + table["id"]).tolist()
     if among is not None and (unknown := sorted(set(ids) - set(among))):
-        what = f"{unknown[0]} is none of the {how_many(len(among), 'galaxy')} ({how_many(len(unknown), 'such id')})"
+        what = (
+            f"{unknown[0]} is none of the {how_many(len(among), 'galaxy')} "
+            f"({how_many(len(unknown), 'such id')})"
+        )
         raise BadInput(f"{csv}: {what}; take them out of the list")
     return ids
 

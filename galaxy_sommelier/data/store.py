@@ -246,7 +246,10 @@ def _splits(table, split):
     by_id = isinstance(split, pd.Series) and not isinstance(split.index, pd.RangeIndex)
     values = split.reindex(table.id_str).to_numpy() if by_id else np.asarray(split)
     if len(values) != len(table) or not set(values) <= set(SPLITS):
-        raise BadInput(f"a split of {how_many(len(table), 'galaxy')} must give one of {', '.join(SPLITS)} for each")
+        raise BadInput(
+            f"a split of {how_many(len(table), 'galaxy')} must give one of {', '.join(SPLITS)} for "
+            "each"
+        )
     return values
 
 # %% ../../nbs/04_data/02_store.ipynb #3c120fc0

@@ -231,7 +231,10 @@ def fetch_cutouts(
     bad = report[~report.status.isin(["here", "waiting"])]
     images = ImageReport(int((report.status == "here").sum()), dict(zip(bad.id_str, bad.reason, strict=True)))
     if waiting := len(report) - len(result):
-        what = f"limit of {how_many(limit, 'request')} reached: {how_many(waiting, 'galaxy')} not requested yet"
+        what = (
+            f"limit of {how_many(limit, 'request')} reached: {how_many(waiting, 'galaxy')} not "
+            "requested yet"
+        )
         warnings.warn(f"{what}; start again to continue", stacklevel=2)
     result.attrs.update(images=images.check(max_bad).to_dict(), waiting=waiting)
     return result

@@ -242,7 +242,10 @@ def fetch_all(files: list[DataFile], root: Path) -> None:
             pool.close()
             pool.join()
     if failures := [each for each in coming.get() if each]:
-        what = f"{len(failures)} of {how_many(len(files), 'file')} could not be fetched ({' | '.join(failures)})"
+        what = (
+            f"{len(failures)} of {how_many(len(files), 'file')} could not be fetched "
+            f"({' | '.join(failures)})"
+        )
         raise BadInput(f"{root}: {what}; the others are complete")
 
 # %% ../../nbs/03_download/04_fetch.ipynb #e1a11549

@@ -267,7 +267,8 @@ def contact_sheet(
     """Draw images in rows, with captions."""
     if captions and len(captions) != len(images):
         raise BadInput(
-            f"contact sheet: {how_many(len(captions), 'caption')} for {how_many(len(images), 'image')}; need one for each, or none"
+            f"contact sheet: {how_many(len(captions), 'caption')} for {how_many(len(images), 'image')}; "
+            "need one for each, or none"
         )
     if not len(images):
         raise BadInput("contact sheet: no images to show")

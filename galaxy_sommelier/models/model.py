@@ -296,7 +296,10 @@ def check_unlearned(
 ) -> None:
     """Refuse to test a model on galaxies that it was trained on."""
     if known := int((~unlearned(model, ids)).sum()):
-        what = f"{known} of {how_many(len(ids), 'galaxy')} to test were in the training of {model.name_or_path}"
+        what = (
+            f"{known} of {how_many(len(ids), 'galaxy')} to test were in the training of "
+            f"{model.name_or_path}"
+        )
         raise BadInput(f"{where}: {what}; take others, or prepare the store with that training's ids")
 
 # %% ../../nbs/05_models/02_model.ipynb #adb4882c

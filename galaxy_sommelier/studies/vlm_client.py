@@ -192,7 +192,10 @@ def ask_all(
                 lost |= {file: record} if record.get("lost") else {}
                 bar.update()
                 if len(lost) > allowed:
-                    counts = f"nothing came for {len(lost)} of {how_many(len(todo), 'galaxy')} ({record['lost']})"
+                    counts = (
+                        f"nothing came for {len(lost)} of {how_many(len(todo), 'galaxy')} "
+                        f"({record['lost']})"
+                    )
                     raise BadInput(
                         f"{books.terms.base_url}: {counts}, more than max_lost; "
                         "answers so far are kept, start again later or raise max_lost"

@@ -175,7 +175,10 @@ def compare_models(
     tree, (theirs, ours) = store.schema, names
     kept = np.flatnonzero(np.logical_and.reduce([table.kind != "lost" for table in read.values()]))
     if not len(kept):
-        raise BadInput(f"{store.path}: no reply came for any of {how_many(len(chosen), 'galaxy')}; start again later")
+        raise BadInput(
+            f"{store.path}: no reply came for any of {how_many(len(chosen), 'galaxy')}; start again "
+            "later"
+        )
     direct, walks = (read[name].answers.iloc[kept].tolist() for name in (FOUR_CLASSES.name, tree.name))
     truth, mine = chosen.iloc[kept], predictions.set_index("id_str").loc[chosen.id_str.iloc[kept]]
     replies = {theirs: direct, f"{theirs}, by its walk": walks}

@@ -74,7 +74,10 @@ def learned_from(
     ids = {split: [store.ids[i] for i in store.indices(split)] for split in ("train", "val", "test")}
     for split in ("val", "test") if before else ():
         if number := int(before.seen(ids[split], val=split == "test").sum()):
-            what = f"was trained on {number} of {how_many(len(ids[split]), 'galaxy')} in split {split!r} of {store.path}"
+            what = (
+                f"was trained on {number} of {how_many(len(ids[split]), 'galaxy')} in split {split!r} "
+                f"of {store.path}"
+            )
             raise BadInput(
                 f"{start_from}: {what}; prepare the store with --test-ids and --val-ids of that training"
             )
@@ -193,7 +196,7 @@ def train(
 ) -> Path:  # the run folder
     """Run a stage, or continue it where it was killed, and predict and score the test galaxies."""
     s, store, began = settings or TrainSettings(), open_store(store_path), time.time()
-    split, main = check_splits(store, s.stage), check_processes(s)
+    split, main = check_splits(store, s.stage, s.folds), check_processes(s)
     out = new_run_folder(f"train-{s.stage}") if out is None else Path(out)
     targets, done = with_targets(store, s), (out / "metrics.json").exists()
     trained = done or has_weights(out)

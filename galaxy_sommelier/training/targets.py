@@ -85,7 +85,8 @@ class Batches(Sampler):
             self.sampling_weights = torch.as_tensor(np.asarray(sampling_weights, dtype=np.float64))
         if n // len(self) < world:
             raise BadInput(
-                f"training: batches of {how_many(n // self.number, 'galaxy')} are too few for {world * parts} pieces "
+                f"training: batches of {how_many(n // self.number, 'galaxy')} are too few "
+                f"for {world * parts} pieces "
                 f"(processes: {world}, accumulate: {parts}); take fewer processes or a smaller accumulate"
             )
 
