@@ -33,7 +33,7 @@ setup(
     install_requires=settings["requirements"].split(),
     extras_require={
         "dev": settings["dev_requirements"].split(),
-        "timm": ["timm>=1.0.20"],
+        "timm": ["timm>=1.0.31"],
         "vlm": ["openai>=3.54"],
         "tracking": ["wandb>=0.30", "tensorboard>=2.20"],
     },

@@ -32,13 +32,15 @@ class GalaxyDataset(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.indices)
 
-    def pixels(self, rows: np.ndarray) -> torch.Tensor:  # (n,) of the store -> (n, 3, side, side) uint8
+    def pixels(self, rows: np.ndarray) -> torch.Tensor:  # (n,) of the store -> (n, bands, side, side) uint8
         """Return the images of some galaxies."""
         crops = np.minimum(1.0, self.crop * self.store.scale[rows])
-        squares = torch.empty((len(rows), 3, self.side, self.side), dtype=torch.uint8)
+        bands = self.store.bands
+        squares = torch.empty((len(rows), bands, self.side, self.side), dtype=torch.uint8)
         for crop in np.unique(crops):
             here = np.flatnonzero(crops == crop)
-            squares[here] = resize([self.store.image(rows[i]) for i in here], float(crop), self.side)
+            images = [self.store.image(rows[i])[..., :bands] for i in here]
+            squares[here] = resize(images, float(crop), self.side)
         return squares
 
     def __getitems__(self, items: list[int]) -> list[dict]:

@@ -32,7 +32,7 @@ from ..core.folders import beside, image_stem, images_by_id, readable
 from ..core.tables import header, is_fits_table, pieces
 from .mixture import MixedStore, open_store
 from .store import Store, read_header
-from ..images.pixels import BadImage, check_blank, decode, resize
+from ..images.pixels import BadImage, check_blank, decode, in_bands, resize
 from ..images.stretch import read_any
 
 # %% ../../nbs/04_data/07_inputs.ipynb #52368ef8
@@ -54,16 +54,18 @@ def open_images(
     rows: list[Row],
     size: int,  # pixels
     crop: float,  # share of the frame's side, above 0 and up to 1
-) -> tuple[list[str], torch.Tensor, dict[str, str]]:  # ids, uint8 (B, 3, size, size), bad ones with reason
+    bands: int = 3,  # 1: of a single band
+) -> tuple[list[str], torch.Tensor, dict[str, str]]:  # ids, uint8 (B, bands, size, size), bad ones with reason
     """Return galaxies as square images, and the reasons why others cannot be read."""
     ids, good, bad = [], [], {}
     for name, image in rows:
         try:
-            good.append(resize([open_image(name, image)], crop, size))  # one by one: frames may be large
+            pixels = in_bands(open_image(name, image), bands, name)
+            good.append(resize([pixels], crop, size))  # one by one: frames may be large
             ids.append(name)
         except BadImage as error:
             bad[name] = error.reason
-    return ids, torch.cat(good) if good else torch.empty((0, 3, size, size), dtype=torch.uint8), bad
+    return ids, torch.cat(good) if good else torch.empty((0, bands, size, size), dtype=torch.uint8), bad
 
 # %% ../../nbs/04_data/07_inputs.ipynb #412b1528
 def open_ahead(
@@ -72,6 +74,7 @@ def open_ahead(
     crop: float,  # share of the frame's side, above 0 and up to 1
     batch_size: int,  # galaxies at once
     threads: int | None = None,  # None: one for each core, eight at most
+    bands: int = 3,  # 1: of a single band
 ) -> Iterator[tuple[list[str], torch.Tensor, dict[str, str]]]:  # as from `open_images`
     """Open galaxies in batches, ahead of their use."""
     rows, waiting, threads = iter(rows), deque(), threads or min(8, os.cpu_count())
@@ -82,7 +85,7 @@ def open_ahead(
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             while (batch := list(islice(rows, batch_size))) or waiting:
                 if batch:
-                    waiting.append(pool.submit(open_images, batch, size, crop))
+                    waiting.append(pool.submit(open_images, batch, size, crop, bands))
                 if not batch or len(waiting) > threads:
                     yield waiting.popleft().result()
     finally:

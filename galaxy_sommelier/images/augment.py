@@ -12,14 +12,19 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..core.files import BadInput
+
 # %% ../../nbs/02_images/09_augment.ipynb #84d667d2
 def normalise(
-    batch: torch.Tensor,  # (B, 3, S, S), uint8, or float with values 0 to 255
-    mean: tuple[float, ...],  # of R, G, B, for values in [0, 1]
+    batch: torch.Tensor,  # (B, bands, S, S), uint8, or float with values 0 to 255
+    mean: tuple[float, ...],  # of R, G, B, or of a single band, for values in [0, 1]
     std: tuple[float, ...],  # the same
-) -> torch.Tensor:  # float32 (B, 3, S, S)
-    """Return pixels as a backbone expects them."""
-    mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) for v in (mean, std))
+) -> torch.Tensor:  # float32 (B, bands, S, S), with the bands of the mean
+    """Return pixels as a backbone expects them; a single band for three colours is grey, equal in all."""
+    mean, std = (torch.tensor(v, device=batch.device).view(1, -1, 1, 1) for v in (mean, std))
+    if batch.shape[1] > mean.shape[1]:
+        advice = "take a model of colour images, or a store of one band"
+        raise BadInput(f"images: they have colours, and the model reads a single band; {advice}")
     return (batch.float() / 255 - mean) / std
 
 # %% ../../nbs/02_images/09_augment.ipynb #c994c0c7
@@ -71,13 +76,13 @@ class Augment:
 
     def __call__(
         self,
-        batch: torch.Tensor,  # uint8 (B, 3, S', S')
+        batch: torch.Tensor,  # uint8 (B, bands, S', S')
         chance: torch.Tensor,  # (B, 6) from `draws`
         mean: tuple[float, ...],  # of R, G, B, as for `normalise`
         std: tuple[float, ...],
-    ) -> torch.Tensor:  # float32 (B, 3, size, size), normalised
+    ) -> torch.Tensor:  # float32 (B, bands, size, size), normalised
         maps = affine_maps(chance, self.size / batch.shape[-1], self.crop_zoom, self.shift).to(batch.device)
-        grid = F.affine_grid(maps, (len(batch), 3, self.size, self.size), align_corners=False)
+        grid = F.affine_grid(maps, (len(batch), 1, self.size, self.size), align_corners=False)
         sampling = {"mode": "bicubic", "padding_mode": "reflection", "align_corners": False}
         views = F.grid_sample(batch.float(), grid, **sampling)
         factor = (1 + self.brightness * chance[:, 3]).view(-1, 1, 1, 1)

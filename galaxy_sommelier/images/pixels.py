@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'FORMATS', 'MAX_BYTES', 'CONTRAST', 'BadImage', 'upright', 'decode', 'encode',
-           'read_bytes', 'read_image', 'check_blank', 'flat', 'ImageReport', 'centre_crop_box', 'resize', 'mosaic',
-           'show']
+           'read_bytes', 'read_image', 'check_blank', 'flat', 'is_grey', 'in_bands', 'ImageReport', 'centre_crop_box',
+           'resize', 'mosaic', 'show']
 
 # %% ../../nbs/02_images/01_pixels.ipynb #0f5f9e0e
 import io
@@ -190,11 +190,13 @@ def decode(
 
 # %% ../../nbs/02_images/01_pixels.ipynb #8bc9258b
 def encode(
-    pixels: np.ndarray,  # (H, W, 3) uint8
+    pixels: np.ndarray,  # (H, W, 3) uint8, or (H, W, 1) for a single band
     quality: int = 95,  # JPEG quality, 1 to 100
 ) -> bytes:  # a JPEG file
     """Encode an image as JPEG without colour subsampling."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=quality, colorsubsampling="444")
+    space, chroma = ("GRAY", "Gray") if pixels.shape[-1] == 1 else ("RGB", "444")
+    pixels = np.ascontiguousarray(pixels)
+    return simplejpeg.encode_jpeg(pixels, quality=quality, colorspace=space, colorsubsampling=chroma)
 
 # %% ../../nbs/02_images/01_pixels.ipynb #807701c5
 MAX_BYTES = 2**29  # of an image's file
@@ -246,6 +248,24 @@ def flat(pixels: np.ndarray) -> float:  # (H, W, 3) uint8 -> share, 0 to 1
     height, width = (side // 8 * 8 for side in pixels.shape[:2])
     blocks = pixels[:height, :width].reshape(height // 8, 8, width // 8, 8, 3)
     return float(((blocks.max((1, 3)) - blocks.min((1, 3))).max(-1) <= 2).mean())
+
+# %% ../../nbs/02_images/01_pixels.ipynb #5a59fe9f
+def is_grey(pixels: np.ndarray) -> bool:  # (H, W, bands) uint8
+    """Return whether all bands of an image are equal."""
+    return all(np.array_equal(pixels[..., 0], pixels[..., i]) for i in range(1, pixels.shape[-1]))
+
+
+def in_bands(
+    pixels: np.ndarray,  # (H, W, 3) uint8
+    bands: int,  # 3, or 1 for a single band
+    name: str,  # what to call the image in an error
+) -> np.ndarray:  # (H, W, bands) uint8
+    """Return an image in the bands that a model reads."""
+    if bands == 3:
+        return pixels
+    if not is_grey(pixels):
+        raise BadImage(name, "has colours, and the model reads a single band; take a model of colour images")
+    return pixels[..., :1]
 
 # %% ../../nbs/02_images/01_pixels.ipynb #2cb7a5f2
 @dataclass
@@ -307,14 +327,15 @@ def _resize_one(pixels, crop, size):
 
 
 def resize(
-    pixels,  # list of (H, W, 3) uint8 arrays of any sizes, or one (N, 3, H, W) uint8 tensor
+    pixels,  # list of (H, W, bands) uint8 arrays of any sizes, or one (N, bands, H, W) uint8 tensor
     crop: float = 1.0,  # share of each frame's shorter side to keep, above 0 and up to 1
     size: int = 224,  # side of the result, pixels
-):  # tensor (N, 3, size, size) uint8
+):  # tensor (N, bands, size, size) uint8
     """Return the central squares of images, resized with antialiasing."""
     import torch
 
-    out = torch.empty((len(pixels), 3, size, size), dtype=torch.uint8)
+    bands = pixels.shape[1] if isinstance(pixels, torch.Tensor) else pixels[0].shape[-1]
+    out = torch.empty((len(pixels), bands, size, size), dtype=torch.uint8)
     for i, one in enumerate(pixels):
         out[i] = _resize_one(one, crop, size)
     return out

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from ..core.files import BadInput
 from ..images.augment import normalise
-from ..images.pixels import resize
-from .backbone import CONVNETS, prefix_length, run_backbone
+from ..images.pixels import in_bands, resize
+from .backbone import POOLED, prefix_length, run_backbone
 from .model import GalaxyModel
 
 # %% ../../nbs/05_models/08_attention.ipynb #2ec19814
@@ -26,15 +26,16 @@ def prepared(
 ) -> torch.Tensor:  # float32 (1, 3, S, S), normalised
     """Return an image as the model's input."""
     config = model.config
+    image = in_bands(image, config.bands, "image")
     square = resize([image], config.crop, config.image_size).to(model.device)
     return normalise(square, config.image_mean, config.image_std)
 
 
 def grid_side(model: GalaxyModel) -> int:
     """Return the number of patches along a side."""
-    if model.backbone.config.model_type in CONVNETS:
+    if model.backbone.config.model_type in POOLED:
         name = model.config.backbone_name
-        raise BadInput(f"{name}: is a convnet, which has no attention to look at; choose a transformer")
+        raise BadInput(f"{name}: has no attention to look at; choose a transformer of another family than timm")
     return model.config.image_size // model.backbone.config.patch_size
 
 # %% ../../nbs/05_models/08_attention.ipynb #fb2fec8f

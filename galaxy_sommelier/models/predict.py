@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from ..catalog.classes import label
 from ..catalog.kinds import choose
 from ..catalog.schema import Schema, kaggle_form
+from ..catalog.targets import numbers_of
 from ..core.files import BadInput, atomic_path, few_of, how_many, write_json
 from ..core.frames import write_csv
 from ..data.export import FORMATS, export_table
@@ -113,7 +114,8 @@ def prediction_table(
     schema = model.schema
     table = table.join(pd.DataFrame(values, columns=schema.columns))
     asked = pd.DataFrame(schema.asked(values), columns=[f"{name}_asked" for name in schema.question_names])
-    return table.join([asked, label(table, schema=schema)[["label", "confidence"]]])
+    best = label(table, schema=schema)[["label", "confidence"]]
+    return table.join([asked, numbers_of(table, schema), best])
 
 # %% ../../nbs/05_models/05_predict.ipynb #b60c22b5
 def as_arrow(
@@ -225,7 +227,8 @@ def predict_rows(
     values, seen = [np.empty((0, len(model.answers)), np.float32)], []
     batch_size = batch_size or BATCH[model.device.type]
     crop = min(1.0, model.config.crop * scale)
-    for names, squares, bad in open_ahead(rows, model.config.image_size, crop, batch_size):
+    size, bands = model.config.image_size, model.config.bands
+    for names, squares, bad in open_ahead(rows, size, crop, batch_size, bands=bands):
         if names:
             fractions, features = forward_views(model, squares, tta, precision, kind)
             ids += names
