@@ -50,6 +50,12 @@ def test_features_are_those_of_timm_and_a_saved_model_needs_no_network(found):
         assert facts["rates"] == facts["levels"] + 1  # one for each level, and that of the head
 
 
+def test_encoders_of_a_single_band(found):
+    band = found[1]["band"]
+    assert band["apart"] < 1e-5 and band["same"]
+    assert "convnext_atto: reads a single band, and the images have three colours" in band["no"]
+
+
 def test_what_cannot_be_used_is_refused_in_one_line(found):
     no = found[1]["no"]
     assert all(line and "\n" not in line and len(line) < 500 for line in no.values())

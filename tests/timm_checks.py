@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from galaxy_sommelier.core.files import BadInput, read_json, write_json
+from galaxy_sommelier.images.augment import normalise
 from galaxy_sommelier.models.backbone import block_levels, blocks_of, open_backbone, pooled_features
 from galaxy_sommelier.models.model import build_model, load_model, parameter_groups
 
@@ -66,6 +67,24 @@ def checks(name, args):
     }  # fmt: skip
 
 
+def single_band():
+    """Compare encoders of one band: a folded one, and one made for it, as Zoobot's greyscale encoders."""
+    plain, folder = saved("convnext_atto", SMALL_CONVNEXT)
+    grey = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    folded = build_model(folder, pool="mean", image_size=64, bands=1).eval()
+    rules = read_json(folder / "config.json")["pretrained_cfg"]
+    colours = normalise(grey, rules["mean"], rules["std"])
+    ours = normalise(grey, folded.config.image_mean, folded.config.image_std)
+    own, made = saved("convnext_atto", SMALL_CONVNEXT | {"in_chans": 1})
+    model = build_model(made, pool="mean", image_size=64, bands=1).eval()
+    model.save_pretrained(ROOT / "band")
+    with torch.no_grad():
+        apart = (folded.features(ours) - plain(colours)).abs().max().item()
+        same = torch.equal(load_model(ROOT / "band").features(ours), own(ours))
+    no = line_of(lambda: build_model(made, pool="mean", image_size=64))
+    return {"apart": apart, "same": same, "no": no}
+
+
 def refusals():
     """Return what is said about encoders that cannot be used."""
     folder = ROOT / "convnext_atto"
@@ -87,4 +106,5 @@ def refusals():
 
 
 if __name__ == "__main__":
-    print(json.dumps({"kinds": {name: checks(name, args) for name, args in KINDS.items()}, "no": refusals()}))
+    found = {"band": single_band(), "kinds": {name: checks(name, args) for name, args in KINDS.items()}}
+    print(json.dumps(found | {"no": refusals()}))

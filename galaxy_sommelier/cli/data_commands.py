@@ -22,7 +22,7 @@ from galaxy_sommelier.cli.options import (
     kind_names,
     main,
 )
-from ..core.files import BadInput, few_of, how_many
+from ..core.files import BadInput, few_of, how_many, read_json
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #21012d79
 @main.command("download")
@@ -248,6 +248,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     report = write_store(galaxies, out, schema_of(galaxies, root), **made)
     click.echo(f"{galaxies.attrs['table']}: {how_many(galaxies.attrs['rows'], 'galaxy')}")
     echo_images(out, report.to_dict())
+    if read_json(out / "store.json")["bands"] == 1:
+        click.echo("all images are grey: a store of a single band")
     if moved := galaxies.attrs["moved"]:
         lists = options["test_ids"] or options["val_ids"]
         what = f"had a copy on another side of the split and {'were left out' if lists else 'moved to it'}"
