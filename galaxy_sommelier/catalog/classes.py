@@ -141,8 +141,11 @@ def has_classes(schema: Schema) -> bool:
 
 
 def by_first_question(table: pd.DataFrame, kind: str, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
-    """Return the most frequent answer to the first question, and its fraction."""
-    first = fractions_by_answer(table, kind, schema)[schema.questions[0].columns]
+    """Return the most frequent answer to the first question that is not a number, and its fraction."""
+    answers = next((question.columns for question in schema.questions if not question.number), None)
+    if answers is None:
+        return np.full(len(table), None), np.full(len(table), np.nan)
+    first = fractions_by_answer(table, kind, schema)[answers]
     return winner(first), first.max(axis=1).to_numpy()
 
 

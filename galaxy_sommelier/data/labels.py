@@ -6,7 +6,7 @@
 __all__ = ['FEWEST', 'FEWEST_OF_CLASS', 'FEW_OF_CLASS', 'repack', 'Labelled', 'in_store', 'in_table', 'class_counts',
            'check_enough', 'find_labels', 'pack_labels']
 
-# %% ../../nbs/04_data/10_labels.ipynb #51f81f71
+# %% ../../nbs/04_data/10_labels.ipynb #a80c6868
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..catalog.schema import Schema
 from ..catalog.table import need, read_frame
-from ..catalog.targets import target_table
+from ..catalog.targets import OWN, target_table
 from ..core.files import BadInput, few_of, how_many, read_json, sha256_of
 from ..core.folders import beside
 from .inputs import input_kind
@@ -127,7 +127,7 @@ def check_enough(found: Labelled, where: str | Path) -> list[str]:  # answers wi
         raise BadInput(f"{where}: {what}; label more galaxies of that class, or merge it with another")
     return [answer for answer, count in counts.items() if count < FEW_OF_CLASS]
 
-# %% ../../nbs/04_data/10_labels.ipynb #76e389e5
+# %% ../../nbs/04_data/10_labels.ipynb #7421a58b
 def find_labels(
     source: str | Path,  # a store, a mixture, or a table with the columns id_str and path
     targets: Sequence[str],  # columns, or classes in a column `label`
@@ -152,7 +152,7 @@ def pack_labels(found: Labelled, out: str | Path) -> Path:  # the folder of the 
     out, table = Path(out), found.table
     content = pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()
     name = sha256_of(content, found.schema.fingerprint, found.store.fingerprint if found.store else "")[:16]
-    made_by = f"labels of {found.schema.name}, {name}"
+    made_by = f"labels of {found.schema.name.removeprefix(OWN)}, {name}"
     if (out / "store.json").exists():
         if read_json(out / "store.json")["made_by"] == made_by:
             return out

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TOP', 'average_precision', 'top_precision', 'balanced_accuracy', 'class_numbers', 'resampled', 'agreement',
-           'class_scores_of', 'number_scores_of', 'matched', 'target_scores']
+           'class_scores_of', 'number_scores_of', 'matched', 'target_scores', 'evaluate_targets']
 
-# %% ../../nbs/06_evaluation/13_target_scores.ipynb #b9dc7a22
+# %% ../../nbs/06_evaluation/13_target_scores.ipynb #5eaddb26
 from collections.abc import Callable
 
 import numpy as np
@@ -14,9 +14,11 @@ import pandas as pd
 
 from ..catalog.schema import Question, Schema
 from ..core.files import BadInput, few_of, how_many
+from ..data.learned import read_learned
 from ..data.store import Store
 from .calibration import calibration_error, half_width, reliability
 from .metrics import ids_of, spearman
+from .scores import plain
 
 # %% ../../nbs/06_evaluation/13_target_scores.ipynb #5ff9c409
 TOP = 50  # galaxies at the head of the list
@@ -68,8 +70,8 @@ def resampled(
         found |= dict(zip((f"{name}_lower", f"{name}_upper"), ends, strict=True))
     return found
 
-# %% ../../nbs/06_evaluation/13_target_scores.ipynb #537708e8
-def agreement(pred: np.ndarray, votes: np.ndarray) -> dict[str, float]:  # (N, A), int (N, A)
+# %% ../../nbs/06_evaluation/13_target_scores.ipynb #756d29c6
+def agreement(pred: np.ndarray, votes: np.ndarray) -> dict[str, float]:  # (N, A), (N, A) NaN = unknown
     """Return the agreement of people with each other, and of the model with a person."""
     asked = votes.sum(1)
     k, n, chosen = votes[asked > 1], asked[asked > 1], pred[asked > 1].argmax(1)
@@ -79,12 +81,12 @@ def agreement(pred: np.ndarray, votes: np.ndarray) -> dict[str, float]:  # (N, A
     model = k[np.arange(len(k)), chosen] / n
     return {"shared": len(k), "people_agree": float(people.mean()), "model_agrees": float(model.mean())}
 
-# %% ../../nbs/06_evaluation/13_target_scores.ipynb #1006768f
+# %% ../../nbs/06_evaluation/13_target_scores.ipynb #7059abc9
 def class_scores_of(
     question: Question,
     pred: np.ndarray,  # (N, A) of this question
     fractions: np.ndarray,  # (N, A) of galaxies with a label
-    votes: np.ndarray | None = None,  # int (N, A)
+    votes: np.ndarray | None = None,  # (N, A), NaN = unknown
     resamples: int = 200,
 ) -> dict:  # n, scores with intervals and constants, "answers": a row for each
     """Score one question of classes."""
@@ -100,7 +102,7 @@ def class_scores_of(
     for number, answer in enumerate(question.answers):
         score, true = pred[:, number], fractions[:, number] > 0.5
         row = {"answer": answer, "galaxies": int(true.sum()), "chance": float(true.mean())}
-        row |= {f"precision_top_{TOP}": top_precision(score, true)}
+        row |= {f"precision_top_{TOP}": top_precision(score, true)} if len(score) > TOP else {}
         both = (score, true)
         row |= resampled(
             lambda rows, both=both: {"average_precision": average_precision(*(x[rows] for x in both))},
@@ -132,7 +134,7 @@ def number_scores_of(
         found["people_scatter"] = float(np.sqrt(np.nanmean(scatter**2)))
     return found
 
-# %% ../../nbs/06_evaluation/13_target_scores.ipynb #86506df9
+# %% ../../nbs/06_evaluation/13_target_scores.ipynb #9198b956
 def matched(predictions: pd.DataFrame, store: Store, split: str | None) -> np.ndarray:  # rows of the store
     """Return the labelled galaxies that were predicted; refuse predictions of another target."""
     schema = store.schema
@@ -173,7 +175,27 @@ def target_scores(
             found.append(number_scores_of(question, number, true, ends, scatter, resamples))
         else:
             pred = chosen[store.schema.columns[part]].to_numpy(float)
-            votes = store.table.iloc[use][[f"{answer}_votes" for answer in question.columns]].to_numpy(int)
+            votes = store.table.iloc[use][[f"{answer}_votes" for answer in question.columns]]
+            votes = votes.to_numpy(float, na_value=np.nan)  # unknown where an annotation replaced them
             fractions = store.fractions[use][:, part].astype(float)
             found.append(class_scores_of(question, pred, fractions, votes, resamples))
-    return {"n": len(rows), "split": split, "targets": found}
+    return plain({"n": len(rows), "split": split, "targets": found})
+
+
+def evaluate_targets(
+    predictions: pd.DataFrame,  # from `read_predictions`
+    store: Store,  # of labelled galaxies
+    split: str | None = None,
+) -> dict:  # `target_scores`, and learned: galaxies left out, None where that is not known
+    """Score predictions without the galaxies that their model was trained on."""
+    folder = predictions.attrs.get("model_folder")
+    learned = read_learned(folder) if folder and split != "train" else None
+    if learned is None:
+        return target_scores(predictions, store, split) | {"learned": None}
+    seen = learned.seen(predictions.id_str)
+    if seen.all():
+        what = f"the model was trained on all of their {how_many(len(seen), 'galaxy')}"
+        raise BadInput(f"predictions: {what}; score it on others, or read the scores of its run")
+    table = predictions[~seen]
+    labelled = predictions.id_str[seen].isin(store.ids)
+    return target_scores(table, store, split) | {"learned": int(labelled.sum())}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HIDDEN', 'HEADS', 'CHOICES', 'DROP_PATH', 'GalaxyConfig', 'make_head', 'tree_softmax', 'kind_columns', 'GalaxyOutput',
-           'GalaxyModel', 'check_choices', 'in_bands', 'build_model', 'model_folder', 'load_model', 'learned_by',
-           'unlearned', 'check_unlearned', 'predecessor_model', 'parameter_groups']
+           'GalaxyModel', 'check_choices', 'is_model', 'backbone_of', 'in_bands', 'build_model', 'model_folder',
+           'load_model', 'learned_by', 'unlearned', 'check_unlearned', 'predecessor_model', 'parameter_groups']
 
 # %% ../../nbs/05_models/02_model.ipynb #b7fc8da4
 from collections.abc import Sequence
@@ -193,6 +193,27 @@ def check_choices(
     backbone = AutoConfig.for_model(**config.backbone_config)
     refuse(backbone, config.image_size, config.pool, tuple(config.blocks))
 
+# %% ../../nbs/05_models/02_model.ipynb #dea94c7e
+def is_model(
+    name: str | Path,  # a folder, or the name of a model that ships
+) -> bool:
+    """Return whether a model of ours has this name, without looking in the hub."""
+    ships = str(name) == DEFAULT or str(name) in shipped_models()
+    config = model_folder(name) / "config.json" if ships or Path(name).is_dir() else Path()
+    return config.is_file() and read_json(config).get("model_type") == GalaxyConfig.model_type
+
+
+def backbone_of(
+    name: str | Path,  # as for `open_backbone`, or a model of ours
+    image_size: int = 64,  # pixels; for the position table of a tiny one
+) -> tuple[PreTrainedModel | None, dict]:
+    """Return the weights of a backbone, perhaps a trained model's, and what a model must remember of it."""
+    if not is_model(name):
+        return open_backbone(name, image_size)
+    model = load_model(name)
+    kept = ("backbone_name", "backbone_config", *IMAGENET)
+    return model.backbone, {key: getattr(model.config, key) for key in kept}
+
 # %% ../../nbs/05_models/02_model.ipynb #475c39aa
 def in_bands(
     weights: PreTrainedModel | None,  # of the backbone; changed in place
@@ -213,7 +234,7 @@ DROP_PATH = ("drop_path_rate", "drop_connect_rate")  # by family; transformers' 
 
 
 def build_model(
-    backbone: str | Path,  # as for `open_backbone`
+    backbone: str | Path,  # as for `backbone_of`
     schema: Schema = GZ2,  # the question tree
     classes: tuple[str, ...] | None = None,  # exclusive classes instead of the tree
     head: str = "linear",  # "linear" or "mlp"
@@ -229,7 +250,7 @@ def build_model(
     seed: int = 42,  # of the head, and of a tiny backbone
 ) -> GalaxyModel:
     """Build a model from a pretrained backbone and a new head."""
-    weights, remembered = open_backbone(backbone, image_size)
+    weights, remembered = backbone_of(backbone, image_size)
     rates = {key: drop_path for key in DROP_PATH if key in remembered["backbone_config"]}
     remembered["backbone_config"] |= rates
     if drop_path and "model_args" in remembered["backbone_config"]:  # of timm

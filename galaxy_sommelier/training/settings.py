@@ -65,7 +65,7 @@ class TrainSettings(Settings):
         description='"baseline" (untrained head), "probe" (linear, to convergence), '
         '"head" (frozen backbone), "lora" or "full"',
     )
-    backbone: Text = Field("tiny", description='"tiny" (small, random), a local folder or a hub id')
+    backbone: Text = Field("tiny", description='"tiny" (small, random), a local folder, a hub id or timm:NAME')
     backbone_name: OptionalText = Field(None, description="its name in tables; None: its folder or hub id")
     head: Literal["linear", "mlp"] = Field("linear", description='"linear" or "mlp"')
     pool: Literal["cls", "mean", "both"] = Field(
@@ -141,6 +141,12 @@ class TrainSettings(Settings):
     report_to: Literal["none", "wandb", "tensorboard"] = Field(
         "none", description='"none", "wandb" or "tensorboard"'
     )
+    folds: Whole = Field(
+        0,
+        ge=0,
+        description='parts in which "probe" holds out all galaxies of "train" and "val", to choose its penalty; '
+        "0: on \"val\" alone",
+    )
     seed: Whole = Field(42, ge=0, lt=SEEDS, description="of the head, the order of the galaxies, their views")
 
 # %% ../../nbs/07_training/01_settings.ipynb #0a55f57c
@@ -160,6 +166,8 @@ def check_together(settings: TrainSettings) -> None:
         fault = "setting 'smoothing': changes fractions, and loss 'votes' learns from counts; leave one out"
     elif s.stage == "probe" and (s.head, s.loss) != ("linear", "fractions"):
         fault = "stage 'probe': is a linear head on fractions; leave head and loss out, or choose stage head"
+    elif s.folds == 1:
+        fault = "setting 'folds': a single part leaves nothing to learn from; choose 5, or 0 for none"
     if fault:
         raise BadInput(fault)
 

@@ -66,6 +66,7 @@ def learned_from(
     store: Store,
     stage: str,  # one of `settings.STAGES`
     start_from: str | Path | None,  # the model that the training starts from
+    folds: int = 0,  # of a probe that is cross-validated, and so learns from "val", too
 ) -> Learned | None:  # None: unknown, as it is of the start
     """Return which galaxies a training learns from; refuse a start that has learned from test galaxies."""
     before = read_learned(model_folder(start_from)) if start_from else None
@@ -83,6 +84,8 @@ def learned_from(
             )
     if stage == "baseline":
         return before or Learned(hashed([]), hashed([]))
+    if folds and stage == "probe":
+        ids["train"] += ids["val"]
     return Learned(hashed(ids["train"]), hashed(ids["val"])).both(before)
 
 
@@ -201,7 +204,7 @@ def train(
     targets, done = with_targets(store, s), (out / "metrics.json").exists()
     trained = done or has_weights(out)
     if not trained:
-        learned = learned_from(store, s.stage, start_from)
+        learned = learned_from(store, s.stage, start_from, s.folds)
         seed_everything(s.seed)
         model = make_model(store, s, start_from)
     if main:
