@@ -12,8 +12,9 @@ from PIL import Image
 from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.data.dataset import GalaxyDataset
+from galaxy_sommelier.data.mixture import open_store
 from galaxy_sommelier.data.store import Store, simulated_store, write_store
-from galaxy_sommelier.images.pixels import encode
+from galaxy_sommelier.images.pixels import encode, is_grey
 from galaxy_sommelier.images.simulation import simulate
 from galaxy_sommelier.models.attention import attention_map
 from galaxy_sommelier.models.backbone import first_layer
@@ -140,3 +141,20 @@ def test_colours_for_a_model_of_one_band_are_refused(sky, tmp_path):
     colours = simulated_store(tmp_path / "sky", n=10, size=SIZE, seed=2)
     with pytest.raises(BadInput, match="has colours, and the model reads a single band"):
         predict(colours, model)
+
+
+def test_grey_galaxies_are_shown_and_mixed(store, sky, files, tmp_path):
+    """A sheet of images, and a mixture with a store of colours, take grey galaxies as any other."""
+    model = build_model("tiny", image_size=32, bands=1).eval()
+    predict(store, model, out=tmp_path / "grey.csv")
+    sommelier("show", tmp_path / "grey.csv", store, "--out", tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").width > 100
+    table, _, images = sky
+    other = table.assign(id_str="colour-" + table.id_str, survey="other", ra=np.nan, dec=np.nan)
+    split = pd.Series(["train"] * 28 + ["val"] * 12)
+    write_store(other, tmp_path / "colours", images=images[:, ::-1], split=split)
+    sommelier("mix", store, tmp_path / "colours", "--out", tmp_path / "mixed")
+    mixed = open_store(tmp_path / "mixed")
+    assert mixed.bands == 3
+    batch = GalaxyDataset(mixed, size=32).pixels(np.array([0, N]))
+    assert is_grey(batch[0].permute(1, 2, 0).numpy()) and not is_grey(batch[1].permute(1, 2, 0).numpy())
