@@ -154,7 +154,7 @@ def fetch(table, service, out, **values):
 
 
 def fetch_none(table, service, out):
-    with pytest.raises(BadInput, match="0 images are good"):
+    with pytest.raises(BadInput, match="0 good images"):
         fetch(table, service, out)
 
 
@@ -360,7 +360,7 @@ def test_galaxies_that_cannot_be_requested_are_counted_and_named(sky, tmp_path):
         "no petroR90_r": 1,
         "petroR90_r is not a size": 1,
     }
-    with pytest.raises(BadInput, match="7 .87.5%. are bad"):
+    with pytest.raises(BadInput, match="7 bad .87.5%."):
         fetch(table, sdss(sky), tmp_path, max_bad=0.05)
 
 
@@ -555,7 +555,7 @@ def test_the_command_line_reports_bad_input_in_one_line(at_home, tmp_path, monke
     at_home.scripts["181.000000"] = [(200, "image/jpeg", BLANK)]
     words = ["cutouts", tmp_path / "galaxies.parquet", "--out", tmp_path / "out", "--survey"]
     code, text = sommelier(*words, "sdss")
-    assert code == 2 and text.splitlines()[-1].startswith("sommelier: 3 images are good, 1 (25.0%) are bad")
+    assert code == 2 and text.splitlines()[-1].startswith("sommelier: 3 good images, 1 bad (25.0%)")
     code, text = sommelier(*words, "sdss", "--max-bad", 0.5)
     assert code == 0 and "is blank" in text
     monkeypatch.setitem(sys.modules, "astroquery", None)

@@ -284,7 +284,7 @@ def test_a_run_continues_without_bad_images_up_to_a_share(tmp_path):
         (tmp_path / path).write_bytes(encode(image))
     for path, (data, _) in zip(table.path, BAD.values(), strict=False):
         (tmp_path / path).write_bytes(data)
-    with pytest.raises(ValueError, match=f"{len(BAD)} .* are bad"):
+    with pytest.raises(ValueError, match=f"{len(BAD)} bad"):
         write_store(table, tmp_path / "store")
     assert not (tmp_path / "store").exists()
     report = write_store(table, tmp_path / "store", max_bad=0.6)

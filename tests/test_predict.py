@@ -138,7 +138,7 @@ def test_a_store_keeps_its_limit(tmp_path):
         save(tmp_path / "images" / f"{number}.png", number)
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "images" / "grey.png")
     words = "--root", tmp_path / "images", "--out", tmp_path / "store"
-    refused("(16.7%) are bad", "prepare", "images", *words)
+    refused("1 bad (16.7%)", "prepare", "images", *words)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

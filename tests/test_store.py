@@ -288,7 +288,7 @@ def test_a_store_with_too_many_bad_images_is_refused_and_leaves_nothing(tmp_path
     for path in table.path[:20]:
         open(path, "wb").close()
     before = sorted(os.listdir(tmp_path))
-    with pytest.raises(BadInput, match="20 .* are bad"):
+    with pytest.raises(BadInput, match="20 bad"):
         write_store(table, tmp_path / "store", shard_size=10)
     assert sorted(os.listdir(tmp_path)) == before
 

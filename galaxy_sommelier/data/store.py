@@ -36,7 +36,8 @@ from galaxy_sommelier.core.files import (
 )
 from .splits import split as hash_split
 from ..images.fits import is_fits
-from ..images.pixels import BadImage, ImageReport, check_blank, decode, encode, is_grey, read_bytes
+from ..images.pixels import BadImage, ImageReport, check_blank, decode, encode, is_grey
+from ..images.pixels import read_bytes
 from ..images.simulation import simulate
 from ..images.stretch import decode_any
 
@@ -124,7 +125,8 @@ def _kept(file, note, inputs):
     if not (file.exists() and note.exists()):
         return None
     known = read_json(note)
-    return known if known["inputs"] == inputs and "grey" in known and known["shard"]["sha256"] == sha256_file(file) else None
+    same = known["inputs"] == inputs and "grey" in known and known["shard"]["sha256"] == sha256_file(file)
+    return known if same else None
 
 # %% ../../nbs/04_data/02_store.ipynb #d8d57b56
 def _pack(file, rows, images, pool):
@@ -136,7 +138,8 @@ def _pack(file, rows, images, pool):
     if not encoded:
         return {"shard": None, "bad": bad, "grey": True}
     places = write_shard(file, good.drop(columns="path", errors="ignore"), encoded)
-    made = {"shard": _record(file, rows=len(good)), "bad": bad, "grey": grey, "places": places, "inputs": inputs}
+    made = {"shard": _record(file, rows=len(good)), "bad": bad, "grey": grey}
+    made |= {"places": places, "inputs": inputs}
     if inputs:
         write_json(note, made)
     return made
@@ -147,7 +150,7 @@ SHARD, INDEX = "shard-{:05d}.parquet", "images.index"
 
 
 def _write_shards(folder, table, images, shard_size, report):
-    """Write all shards; return the places of the images, the records of the shards, and the number of bands."""
+    """Write all shards; return the places of the images, the records of the shards, and the bands."""
     places, shards, grey = [], [], True
     bar = tqdm(total=len(table), desc="pack", disable=len(table) < 2000)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:

@@ -17,7 +17,7 @@ import simplejpeg
 from IPython.display import Image as Figure
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 
 # %% ../../nbs/02_images/01_pixels.ipynb #30f3b90c
 class BadImage(BadInput):
@@ -286,7 +286,7 @@ class ImageReport:
 
     def __str__(self):
         few = "; ".join(f"{name}: {reason}" for name, reason in list(self.bad.items())[:3])
-        counts = f"{self.ok} images are good, {len(self.bad)} ({self.share:.1%}) are bad"
+        counts = f"{how_many(self.ok, 'good image')}, {len(self.bad):,} bad ({self.share:.1%})"
         return counts + (f", first: {few}" if few else "")
 
     def check(
