@@ -55,7 +55,7 @@ def open_images(
     size: int,  # pixels
     crop: float,  # share of the frame's side, above 0 and up to 1
     bands: int = 3,  # 1: of a single band
-) -> tuple[list[str], torch.Tensor, dict[str, str]]:  # ids, uint8 (B, bands, size, size), bad ones with reason
+) -> tuple[list[str], torch.Tensor, dict[str, str]]:  # ids, uint8 (B, bands, size, size), the bad and why
     """Return galaxies as square images, and the reasons why others cannot be read."""
     ids, good, bad = [], [], {}
     for name, image in rows:

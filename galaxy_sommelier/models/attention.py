@@ -35,7 +35,7 @@ def grid_side(model: GalaxyModel) -> int:
     """Return the number of patches along a side."""
     if model.backbone.config.model_type in POOLED:
         name = model.config.backbone_name
-        raise BadInput(f"{name}: has no attention to look at; choose a transformer of another family than timm")
+        raise BadInput(f"{name}: has no attention to look at; choose a transformer, and not one of timm")
     return model.config.image_size // model.backbone.config.patch_size
 
 # %% ../../nbs/05_models/08_attention.ipynb #fb2fec8f
