@@ -11,6 +11,8 @@ from sklearn.metrics import average_precision_score
 
 from galaxy_sommelier.data.store import Store, simulated_store
 from galaxy_sommelier.inspector.annotations import AnnotationFile, corrected_store
+from galaxy_sommelier.inspector.app import inspector
+from galaxy_sommelier.inspector.suggest import informative
 
 SMALL = ["-p", "image_size", "32", "-p", "precision", "fp32", "-p", "tta", "false", "-p", "views", "1"]
 
@@ -140,6 +142,21 @@ def test_every_stage_learns_several_classes_from_a_table_of_images(sky, stage, t
     metrics, _ = train(tmp_path / "mine.csv", tmp_path / "run", *words)
     assert [one["question"] for one in metrics["targets"]] == ["size", "odd"]
     assert metrics["split"] == "test" and metrics["n"] == len(Store(tmp_path / "run/labels").indices("test"))
+
+
+def test_the_inspector_sorts_by_a_target_and_its_queue_asks_where_the_model_is_undecided(sky, bulgy, tmp_path):
+    out = tmp_path / "all.parquet"
+    assert sommelier("predict", sky, "--model", bulgy[0], "--out", out, "--no-tta")[0] == 0
+    state = inspector(sky, out, tmp_path / "labels.csv", classes=("bulgy", "other")).state
+    state.order = "bulgy_yes_predicted"
+    chance = state.table.bulgy_yes_predicted.to_numpy()
+    assert (np.diff(chance[state.rows]) <= 0).all()
+    queue = informative(state.table, 10)
+    assert set(queue) == set(np.argsort(np.abs(chance - 0.5), kind="stable")[:10])
+
+
+def test_a_run_of_own_labels_has_no_card(bulgy):
+    refused("learned your own labels, for which there is no card", "card", bulgy[0])
 
 
 def test_the_circle_closes_from_the_inspector(sky, bulgy, tmp_path):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MOST', 'NUMBER', 'OWN', 'plain_name', 'column_of', 'plain_value', 'as_given', 'check_numbers', 'check_spellings',
            'as_share', 'as_number', 'numbers_of', 'question_of', 'check_contradictions', 'votes_for', 'is_own',
-           'one_target', 'target_table']
+           'one_target', 'target_table', 'schema_in']
 
-# %% ../../nbs/01_catalog/11_targets.ipynb #2454f1b0
+# %% ../../nbs/01_catalog/11_targets.ipynb #8094d83b
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +187,19 @@ def target_table(
     table = table.astype(dict.fromkeys(counts, "Int64")).assign(campaign=schema.name)
     table.attrs["unlabelled"] = sorted(set(labels.id_str) - set(table.id_str))
     return table, schema
+
+# %% ../../nbs/01_catalog/11_targets.ipynb #555d379b
+def schema_in(
+    names: Collection[str],  # columns of predictions
+    usual: Schema,  # of the galaxies
+) -> Schema:
+    """Return the schema of the predicted answers: the usual one, or that of your own questions."""
+    parts = [name.split("_") for name in names if name.endswith("_fraction") and name.count("_") == 2]
+    if set(usual.columns) <= set(names) or not parts:
+        return usual
+    answers = {}
+    for question, answer, _ in parts:
+        answers.setdefault(question, []).append(answer)
+    numbers = {name: (0.0, 1.0) if f"{name}_value" in names else () for name in answers}
+    asked = (Question(name, f"{name}?", tuple(words), number=numbers[name]) for name, words in answers.items())
+    return Schema(OWN + ", ".join(answers), tuple(asked))

@@ -493,6 +493,9 @@ def card_command(folder, store):
     \b
     sommelier card data/runs/full --store data/stores/gz2
     """
+    from galaxy_sommelier.core.files import read_json
     from galaxy_sommelier.evaluation.model_card import model_card
 
+    if (folder / "metrics.json").exists() and "targets" in read_json(folder / "metrics.json"):
+        raise BadInput(f"{folder}: learned your own labels, for which there is no card; see its metrics.json")
     click.echo(model_card(folder, store))

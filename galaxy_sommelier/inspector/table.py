@@ -13,7 +13,7 @@ import pandas as pd
 from ..catalog.classes import label
 from ..catalog.schema import GZ2, Schema, kaggle_form
 from ..catalog.table import with_ids
-from ..core.files import BadInput, how_many
+from ..core.files import BadInput
 
 # %% ../../nbs/09_inspector/02_table.ipynb #48f01ec0
 def _check_ids(table, where):
@@ -46,10 +46,7 @@ def side_by_side(
     predicted = predictions.rename(columns=names).set_index("id_str")
     if (predicted.index.get_indexer(table.id_str) < 0).all():
         like = f"predictions have ids like {predicted.index[0]}, the table like {table.id_str[0]}"
-        raise BadInput(
-            f"predictions: none of {how_many(len(predicted), 'id')} is in the galaxy table; "
-            f"{like}"
-        )
+        raise BadInput(f"predictions: none of {len(predicted)} ids is in the galaxy table; {like}")
     kept = [name for name in table if name not in predicted]
     return table[kept].join(predicted.reindex(table.id_str).reset_index(drop=True))
 
@@ -183,7 +180,8 @@ def column_words(column: str) -> str:
 def sortable(table: pd.DataFrame) -> list[str]:
     """Return columns to sort by, where anything is known: scores first, then answers, then other numbers."""
     scores = ("disagreement", "uncertainty", "oddness", "error", "confidence")
-    known = [name for name in table if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    number = pd.api.types.is_numeric_dtype
+    known = [name for name in table if number(table[name]) and table[name].notna().any()]
     first = [name for name in scores if name in known]
     others = [name for name in known if name not in first and not name.endswith(("_lower", "_upper"))]
     return first + sorted(others, key=lambda name: not name.endswith(("_fraction", "_predicted")))
