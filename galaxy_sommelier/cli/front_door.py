@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..catalog.campaigns import SCHEMAS
 from ..catalog.schema import Schema
@@ -21,7 +20,6 @@ from ..core.files import BadInput
 from ..data.inputs import open_image, open_input
 from ..data.store import Store
 from ..download.hub import DEFAULT
-from ..evaluation.figures import contact_sheet
 from ..evaluation.ood import Familiar, additions, oddness_of, warn_unlike
 from ..images.pixels import BadImage
 from ..models.campaign_model import fitted_to
@@ -145,8 +143,10 @@ def prediction_sheet(
     table: pd.DataFrame,  # predictions
     source: Store | str | Path | pd.DataFrame,  # where their images are: a folder, a table or a store
     n: int = 24,  # at most this many, the first of the table
-) -> tuple[Figure, list[str]]:  # the sheet, and the ids without a readable image
+) -> tuple:  # the sheet, a Matplotlib figure, and the ids without a readable image, a list
     """Draw images with their predicted answers."""
+    from galaxy_sommelier.evaluation.figures import contact_sheet  # here, since predicting draws nothing
+
     wanted, images, galaxies = set(table["id_str"].iloc[:n]), {}, open_input(source)
     for name, image in galaxies.all_rows():
         if name in wanted:

@@ -23,7 +23,6 @@ from ..catalog.kinds import Kinds, kinds_of, merged
 from ..catalog.schema import GZ2, Question, Schema
 from ..catalog.table import need
 from ..core.files import BadInput, atomic_path, how_many, read_json, sha256_of, write_json
-from .leaks import by_sky
 from .splits import population_weights
 from .splits import split as hash_split
 from .store import Store, write_store
@@ -162,6 +161,8 @@ def as_decals5(
 # %% ../../nbs/04_data/06_mixture.ipynb #bf7771dc
 def check_pair(a: Store, b: Store):
     """Refuse two stores that share an id, or have one galaxy in different splits."""
+    from galaxy_sommelier.data.leaks import by_sky  # here, since predicting needs no coordinates
+
     if both := sorted(set(a.ids) & set(b.ids)):
         what = f"shares {how_many(len(both), 'id')} with {a.path}, first {both[0]}"
         raise BadInput(f"{b.path}: {what}; an id names one galaxy, so make one store again with other ids")
