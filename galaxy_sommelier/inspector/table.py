@@ -74,7 +74,8 @@ def uncertainty(
     """Return how undecided a prediction is."""
     surprise = -predicted * np.log(np.maximum(predicted, 1e-12))
     largest = np.log([len(question.answers) for question in schema.questions])
-    return _weighted(schema.sums(surprise) / largest, np.nan_to_num(schema.asked(predicted)))
+    undecided = [not question.number for question in schema.questions]  # a number near its mean is not
+    return _weighted(schema.sums(surprise) / largest, np.nan_to_num(schema.asked(predicted)) * undecided)
 
 # %% ../../nbs/09_inspector/02_table.ipynb #7e2f0cc2
 def rms_error(
