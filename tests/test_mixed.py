@@ -310,7 +310,7 @@ def test_galaxies_on_both_sides_of_a_split_are_refused(skies, tmp_path):
         )
     straddling = int((Store(skies / "gz2").split != Store(skies / "decals5").split).sum())
     refused(
-        f"{straddling} galaxies are in both",
+        f"have {straddling} galaxies in common but in different splits",
         "mix",
         tmp_path / "gz2",
         tmp_path / "decals5",
