@@ -28,6 +28,7 @@ setup(
         package: ["examples/**/*", "weights/**/*"],
         f"{package}.experiments": ["*.ipynb"],
         f"{package}.configs": ["*.yaml", "slurm/*.yaml"],
+        f"{package}.inspector": ["screen/*"],
     },
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),

@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"
 ]
-PATIENCE = 60_000  # milliseconds before a wait is given up
+PATIENCE = 70_000  # milliseconds before a wait is given up
 SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
 
 
@@ -97,38 +97,45 @@ class Lab:
 class Page:
     """A notebook in a tab; only the outputs of cells are examined."""
 
-    def __init__(self, browser, lab, name, ready=".gs-inspector .gs-tile"):
+    def __init__(self, browser, lab, name, ready=".gs-inspector .gs-tile", run=True):
         self.ready = ready  # present when all cells have run
-        self.context = browser.new_context(viewport={"width": 1440, "height": 1700})
+        self.context = browser.new_context(viewport={"width": 1440, "height": 900})
         self.tab = self.context.new_page()
         self.tab.set_default_timeout(PATIENCE)
         self.tab.goto(f"http://127.0.0.1:{lab.port}/doc/tree/{name}?reset&token={lab.token}")
         self.tab.locator(".jp-Notebook").first.wait_for()
-        self.run_all()
+        self.run_all() if run else self.out(ready).first.wait_for()
+
+    def menu(self, *words):
+        """Choose from the menus."""
+        self.tab.locator(".lm-MenuBar-itemLabel", has_text=words[0]).first.click()
+        self.tab.get_by_text(words[1], exact=True).click()
 
     def run_all(self):
-        """Run all cells from the menu, once the kernel is ready."""
+        """Run all cells, once the kernel is ready."""
         self.tab.get_by_text("| Idle").wait_for()
         self.tab.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
-        self.tab.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
-        self.tab.get_by_text("Run All Cells", exact=True).click()
+        self.menu("Run", "Run All Cells")
         self.out(self.ready).first.wait_for()
 
     def out(self, selector, **more):
         return self.tab.locator(f".jp-OutputArea {selector}", **more)
 
-    def until(self, script, wanted=None):
-        """Wait until something is true in the browser."""
-        self.tab.wait_for_function(script, arg=wanted)
+    def see(self, galaxy):
+        """Wait until a galaxy is in the close-up."""
+        self.out(".gs-id", has_text=galaxy).first.wait_for()
 
-    def where(self, text):
-        self.out(".gs-where", has_text=text).first.wait_for()
+    def goto(self, galaxy):
+        """Open a galaxy by its id, and leave the keyboard in the gallery."""
+        box = self.out(".gs-query input")
+        box.fill(galaxy)
+        box.press("Enter")
+        self.see(galaxy)
+        box.fill("")
+        self.out(".gs-tiles").focus()
 
     def press(self, key):
         self.tab.keyboard.press(key)
-
-    def click(self, text):
-        self.out("button", has_text=text).first.click()
 
     def shot(self, name):
         if SHOTS:

@@ -1,0 +1,130 @@
+// The whole screen: its parts, its keys, its link with the kernel, and its place in the notebook.
+
+let screens = 0;
+
+function open(model, host) {
+  const root = make(host, "div", "gs-inspector", "", {role: "application", tabIndex: -1,
+    "aria-label": "galaxies: look, compare, annotate", "data-lm-suppress-shortcuts": "true"});
+  const undo = [], app = {
+    root, model, id: `gs-${++screens}`, columns: 1, waiting: 0, dead: false,
+    get: name => model.get(name),
+    bytes: name => { const view = model.get(name); return new Uint8Array(view.buffer, view.byteOffset, view.byteLength); },
+    /** Draw now, and whenever a trait changes. */
+    on(name, draw) {
+      const act = () => draw(model.get(name));
+      model.on(`change:${name}`, act);
+      undo.push(() => model.off(`change:${name}`, act));
+      app.later.push(act);
+    },
+    later: [],
+    /** Where the keyboard belongs: the gallery, or sort mode's panel. */
+    home() { (model.get("controls").mode === "sort" ? app.sortPanel : app.gallery).focus({preventScroll: true}); },
+    toggleMap() {
+      const off = root.classList.toggle("gs-no-map");
+      app.mapButton.setAttribute("aria-pressed", !off);
+    },
+  };
+  link(app, undo);
+  root.classList.toggle("gs-no-map", Boolean(model.get("fixed").map));
+  const query = makeFind(app);
+  app.body = make(root, "div", "gs-body");
+  makeGallery(app);  // before the chips, so that few steps of the Tab key lead to it
+  makeChips(app);
+  makeSort(app);
+  makeCloseup(app);
+  makeMap(app);
+  makeTools(app);
+  makeStatus(app);
+  app.help = makeHelp(app);
+  app.mapButton.setAttribute("aria-pressed", !root.classList.contains("gs-no-map"));
+  app.later.forEach(act => act());
+  app.on = null;
+  keys(app, query);
+  return () => undo.forEach(act => act());
+}
+
+/** Messages to the kernel, each answered; when the kernel has gone, say so and take no input. */
+function link(app, undo) {
+  const {model, root} = app;
+  let slow = 0, idle = 0, late = false;
+  const die = () => {
+    app.dead = true;
+    root.classList.add("gs-dead");
+    root.inert = true;
+    make(root, "div", "gs-veil", "kernel restarted: run the cell again", {role: "alert"});
+  };
+  app.send = (message, buffers = []) => {
+    if (app.dead) return;
+    app.waiting += 1;
+    clearTimeout(slow);
+    slow = setTimeout(() => {
+      late = app.waiting > 0;
+      if (late) app.say("waiting for the kernel\u2026");
+    }, 1500);
+    clearTimeout(idle);
+    if (message.do !== "rest") idle = setTimeout(() => app.send({do: "rest"}), 250);  // what may come later
+    model.send(message, undefined, buffers);
+  };
+  const answered = message => {
+    if (message.done) app.waiting = Math.max(0, app.waiting - message.done);
+    if (late && !app.waiting) { late = false; app.sayStatus(); }
+  };
+  const live = function () { if (!this.comm_live && !app.dead) die(); };
+  model.on("msg:custom", answered);
+  model.on("comm_live_update", live);
+  // other notebooks may write to the same file
+  const look = setInterval(() => {
+    if (!app.waiting && root.isConnected && root.offsetParent && !document.hidden) app.send({do: "check"});
+  }, 3000);
+  undo.push(() => model.off("msg:custom", answered), () => model.off("comm_live_update", live),
+    () => clearInterval(look));
+}
+
+/** Keys work everywhere on the screen but in text boxes, and none reaches the notebook. */
+function keys(app, query) {
+  const {root} = app;
+  const own = {"?": () => app.help.show(), "/": () => query.focus(), m: () => app.toggleMap()};
+  for (const name of ["keydown", "keyup", "keypress"]) root.addEventListener(name, event => event.stopPropagation());
+  root.addEventListener("keydown", event => {
+    if (app.dead) return;
+    const target = event.target, key = event.key, control = event.ctrlKey || event.metaKey;
+    if (app.help.open) { app.help.hide(); event.preventDefault(); return; }
+    if (control && key === "s") {
+      event.preventDefault();
+      app.say("labels are on disk already; to save the notebook, click outside the inspector first");
+      return;
+    }
+    if (target.matches("input[type=text]")) { if (key === "Escape") app.home(); return; }
+    if (event.altKey || control && key !== "a" || key === "Tab") return;
+    if (target.matches("select") && key !== "Escape") return;
+    const steers = key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(key);
+    if (target.matches("input[type=range]") && steers) return;
+    if (target.matches("button, summary, a") && [" ", "Enter"].includes(key)) return;
+    event.preventDefault();
+    if (key === "Escape") { root.querySelector("details[open]")?.removeAttribute("open"); app.home(); }
+    if (own[key]) own[key]();
+    else app.send({do: "key", key: control ? `Control+${key}` : key, columns: app.columns, shift: event.shiftKey});
+  });
+  // a click leaves the keyboard where the galaxies are, except in boxes and lists
+  root.addEventListener("click", event => {
+    if (!event.target.closest("input, select, details, a") && !app.help.open) app.home();
+  });
+  root.addEventListener("change", event => { if (event.target.matches("select")) app.home(); });
+}
+
+/** Take the place of the stored contact sheet of this model, wherever it is shown. */
+function mount(model) {
+  const sheets = () => document.querySelectorAll(`.gs-${model.get("key")}:not([data-live])`);
+  const find = () => model.get("key") && sheets().forEach(sheet => {
+    sheet.dataset.live = "yes";
+    sheet.querySelectorAll("img").forEach(image => { image.hidden = true; });
+    open(model, sheet);
+  });
+  find();
+  model.on("change:key", find);
+  const watch = new MutationObserver(find);
+  watch.observe(document.body, {childList: true, subtree: true});
+  return () => watch.disconnect();
+}
+
+export default {initialize: ({model}) => mount(model), render: ({model, el}) => open(model, el)};

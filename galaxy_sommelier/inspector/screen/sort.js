@@ -1,0 +1,85 @@
+// Sort mode: one galaxy, its answers as buttons with a pictured example, the last five to undo from.
+
+function makeSort(app) {
+  const box = make(app.body, "section", "gs-sort", "", {"aria-label": "sort", tabIndex: -1});
+  const middle = make(box, "div", "gs-middle");
+  const frame = make(middle, "div", "gs-large");
+  const image = make(frame, "img", "gs-image", "", {alt: "", draggable: false});
+  const problem = make(frame, "div", "gs-problem");
+  const over = make(middle, "div", "gs-over", "", {role: "status"});
+  const question = make(middle, "div", "gs-ask");
+  const answers = make(middle, "div", "gs-cards", "", {role: "group", "aria-label": "answers"});
+  const side = make(box, "div", "gs-side");
+  const progress = make(side, "div", "gs-progress", "", {role: "progressbar", "aria-label": "labelled",
+    "aria-valuemin": 0});
+  const bar = make(progress, "div"), done = make(side, "div", "gs-done");
+  const steps = make(side, "div", "gs-steps");
+  make(button(steps, "skip", "key space", () => app.send({do: "skip"}), "gs-answer"), "kbd", "", "space");
+  make(button(steps, "undo", "key u", () => app.send({do: "undo"}), "gs-answer"), "kbd", "", "u");
+  make(side, "div", "gs-question", "last five: click to undo");
+  const strip = make(side, "div", "gs-last");
+  app.sortPanel = box;
+
+  app.on("image", one => {
+    const known = one.jpeg?.byteLength;
+    if (known) fill(image, one.jpeg);
+    image.hidden = !known;
+    image.alt = one.alt;
+    problem.textContent = known ? "" : one.problem;
+  });
+  app.on("examples", list => keepFocus(app, () => {
+    answers.querySelectorAll("img").forEach(one => URL.revokeObjectURL(one.src));
+    answers.replaceChildren();
+    list.forEach((one, i) => {
+      const node = answerButton(app, answers, one.value, "", i);
+      node.classList.add("gs-card-answer");
+      node.setAttribute("aria-label", one.words);
+      const example = make(null, "span", "gs-example");
+      if (one.jpeg?.byteLength) picture(example, one.jpeg, `example of ${one.words}: ${one.id}`);
+      node.prepend(example, make(null, "span", "", one.words));
+    });
+  }));
+  const draw = () => keepFocus(app, () => {
+    const one = app.get("sorting");
+    if (!one.progress) return;
+    const mine = app.get("facts").mine ?? {}, field = app.get("controls").task || "label";
+    question.textContent = one.question;
+    [...answers.children].forEach((node, i) =>
+      node.setAttribute("aria-pressed", app.get("examples")[i].value === mine[field]));
+    const {done: ready, total, skipped, test} = one.progress;
+    bar.style.width = `${total ? 100 * ready / total : 0}%`;
+    progress.setAttribute("aria-valuenow", ready);
+    progress.setAttribute("aria-valuemax", total);
+    done.replaceChildren();
+    make(done, "b", "", `${count(ready)} of ${count(total)} labelled`);
+    if (skipped) make(done, "div", "gs-quiet", `${count(skipped)} skipped`);
+    if (test) make(done, "div", "gs-quiet", `${count(test)} test galaxies are not asked`);
+    drawLast(app, strip, one.last);
+    for (const node of [frame, question, answers]) node.hidden = one.ended;
+    drawOver(app, over, one);
+  });
+  for (const name of ["sorting", "facts", "examples"]) app.on(name, draw);
+}
+
+function drawLast(app, strip, last) {
+  strip.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
+  strip.replaceChildren();
+  for (const one of last) {
+    const node = button(strip, "", `undo ${one.words} of ${one.id}`,
+      () => app.send({do: "undo", id: one.id}), "gs-mini");
+    if (one.jpeg?.byteLength) picture(node, one.jpeg, one.id);
+    make(node, "span", "", one.words);
+  }
+}
+
+function drawOver(app, over, one) {
+  over.hidden = !one.ended;
+  over.replaceChildren();
+  if (!one.ended) return;
+  const {done, total, skipped} = one.progress;
+  make(over, "h3", "", total ? "The end of this queue" : "Nothing to ask here");
+  make(over, "p", "", total ? `${count(done)} of ${count(total)} galaxies are labelled.` : one.why);
+  if (skipped) button(over, `The ${count(skipped)} skipped`, "ask those again", () => app.send({do: "again"}));
+  button(over, "The next 50", "suggest 50 more: Enter", () => app.send({do: "suggest"}));
+  button(over, "All galaxies", "leave the queue", () => app.send({do: "all"}));
+}
