@@ -21,7 +21,7 @@ from galaxy_sommelier.models.model import build_model
 from galaxy_sommelier.models.predict import predict_features
 from galaxy_sommelier.training.probe import PENALTIES, FeatureDataset, cross_validate, deal, fit_lbfgs
 
-GALAXIES, TOP, SEEDS = 10_000, 100, 2
+GALAXIES, TOP, SEEDS = 10_000, 100, 1
 FIRST, ROUND, STEPS = 30, 10, (50, 100, 200)  # labels: at the start, before the model is asked again, scored
 SCHEMA = Schema("own: target", (Question("target", "Is it one?", ("yes", "no")),))
 TARGETS = {  # the answer, and the share of all volunteers who must have given it
