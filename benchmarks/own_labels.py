@@ -2,8 +2,9 @@
 
 python benchmarks/own_labels.py SKY WEIGHTS
 
-SKY is a store, or a mixture, with the votes of Galaxy Zoo 2, WEIGHTS a backbone. The votes define the targets and
-are hidden, but for the labels that a run may ask for. The features of SKY are computed once and cached.
+SKY is a store, or a mixture, with the votes of Galaxy Zoo 2, WEIGHTS a backbone. The votes define the
+targets and are hidden, but for the labels that a run may ask for. The features of SKY are computed once and
+cached.
 """
 
 import sys

@@ -144,7 +144,7 @@ def test_every_stage_learns_several_classes_from_a_table_of_images(sky, stage, t
     assert metrics["split"] == "test" and metrics["n"] == len(Store(tmp_path / "run/labels").indices("test"))
 
 
-def test_the_inspector_sorts_by_a_target_and_its_queue_asks_where_the_model_is_undecided(sky, bulgy, tmp_path):
+def test_the_inspector_sorts_by_a_target_and_its_queue_asks_where_it_pays(sky, bulgy, tmp_path):
     out = tmp_path / "all.parquet"
     assert sommelier("predict", sky, "--model", bulgy[0], "--out", out, "--no-tta")[0] == 0
     state = inspector(sky, out, tmp_path / "labels.csv", classes=("bulgy", "other")).state

@@ -22,7 +22,6 @@ from ..catalog.targets import is_own
 from ..core.files import BadInput, read_json, write_json
 from ..core.provenance import environment
 from ..data.mixture import MixedStore
-from ..data.mixture import MixedStore
 from ..data.splits import write_ids
 from ..data.store import Store
 from ..evaluation.calibration import WIDTHS
