@@ -146,7 +146,8 @@ class Schema(Tree):
         whole = json.loads(json.dumps(asdict(self)))
         return whole | {
             "questions": [
-                {k: v for k, v in q.items() if k not in ("campaigns", "number") or v} for q in whole["questions"]
+                {k: v for k, v in each.items() if v or k not in ("campaigns", "number")}
+                for each in whole["questions"]
             ]
         }
 

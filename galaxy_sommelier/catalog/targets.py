@@ -201,5 +201,5 @@ def schema_in(
     for question, answer, _ in parts:
         answers.setdefault(question, []).append(answer)
     numbers = {name: (0.0, 1.0) if f"{name}_value" in names else () for name in answers}
-    asked = (Question(name, f"{name}?", tuple(words), number=numbers[name]) for name, words in answers.items())
-    return Schema(OWN + ", ".join(answers), tuple(asked))
+    asked = tuple(Question(name, f"{name}?", tuple(answers[name]), number=numbers[name]) for name in answers)
+    return Schema(OWN + ", ".join(answers), asked)

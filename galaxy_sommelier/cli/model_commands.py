@@ -95,7 +95,7 @@ def own_store(source: Path, targets: tuple[str, ...], labels: Path | None, out: 
 @click.option("--from", "start_from", type=Path, help="run or model folder whose weights it starts with")
 @click.option("--processes", type=click.IntRange(1), default=1, help=PROCESSES)
 @click.option("--target", multiple=True, help="a column of your own labels, see below; can be repeated")
-@click.option("--labels", type=Path, help="the table or annotation file with them  [default: STORE's own table]")
+@click.option("--labels", type=Path, help="table or annotation file with them  [default: STORE's own table]")
 @values_options
 def train_command(store, stage, backbone, out, start_from, processes, target, labels, config, pairs):
     """Train one stage on STORE, then predict and score its test split.
@@ -178,7 +178,8 @@ def echo_target(scores: dict) -> None:  # one of the `targets` of `target_scores
     for row in scores.get("answers", ()):
         click.echo(f"  {row['answer']}: {how_many(row['galaxies'], 'galaxy')}")
         for name in (name for name in row if name.startswith("precision_top") or name == "average_precision"):
-            click.echo("    " + score_line(name.replace("_", " "), row | {f"{name}_constant": row["chance"]}, name))
+            beside = row | {f"{name}_constant": row["chance"]}
+            click.echo("    " + score_line(name.replace("_", " "), beside, name))
         click.echo(f"    {'calibration error':26s}{row['ece']:.4f}  by chance {row['ece_chance']:.4f}")
     if scores.get("half_width") is not None:
         inside = "" if scores.get("coverage") is None else f"  holds {scores['coverage']:.0%}"
@@ -186,7 +187,8 @@ def echo_target(scores: dict) -> None:  # one of the `targets` of `target_scores
     if scores.get("people_scatter") is not None:
         click.echo(f"  {'scatter between people':26s}{scores['people_scatter']:.4g}")
     if "people_agree" in scores:
-        both = f"people with each other {scores['people_agree']:.2f}, model with a person {scores['model_agrees']:.2f}"
+        people, model = (f"{scores[name]:.2f}" for name in ("people_agree", "model_agrees"))
+        both = f"people with each other {people}, model with a person {model}"
         click.echo(f"  agreement over {how_many(scores['shared'], 'galaxy')}: {both}")
 
 # %% ../../nbs/10_cli/04_model_commands.ipynb #fc123531
@@ -201,7 +203,8 @@ def echo_headline(metrics: dict) -> None:
     if "stores" in metrics:  # scores of a mixture as a whole compare with nothing
         return
     if "n" in metrics:
-        click.echo(f"{'galaxies':26s}{metrics['n']:,}" + (", held out" if metrics["split"] == "held out" else ""))
+        held_out = ", held out" if metrics.get("split") == "held out" else ""
+        click.echo(f"{'galaxies':26s}{metrics['n']:,}{held_out}")
     for one in metrics.get("targets", ()):
         echo_target(one)
     if metrics.get("learned", 0) is None and metrics["split"] not in ("train", "held out"):

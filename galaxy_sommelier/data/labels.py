@@ -62,7 +62,8 @@ class Labelled:
     def lines(self) -> list[str]:
         """Say how many galaxies are labelled, and what was left out."""
         said = [how_many(len(self.table), "labelled galaxy")]
-        for ids, what in ((self.lacking, "labelled without an image here"), (self.unlabelled, "without a label")):
+        left_out = {"labelled without an image here": self.lacking, "without a label": self.unlabelled}
+        for what, ids in left_out.items():
             said += [f"{how_many(len(ids), 'galaxy')} {what}: {few_of(ids, 3)}"] if ids else []
         return said
 

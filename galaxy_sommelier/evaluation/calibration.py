@@ -270,7 +270,8 @@ def number_intervals(path: Path) -> Additions:  # path: a file with the half wid
     def add(table):
         value = {name: table[f"{name}_value"] for name in widths}
         lower = {f"{name}_lower": value[name] - width for name, width in widths.items()}
-        return table.assign(**lower, **{f"{name}_upper": value[name] + width for name, width in widths.items()})
+        upper = {f"{name}_upper": value[name] + width for name, width in widths.items()}
+        return table.assign(**lower, **upper)
 
     return Additions(f"numbers {widths}", add, {"intervals": f"conformal, {LEVEL:.0%} of held-out galaxies"})
 

@@ -189,9 +189,8 @@ def write_split(
     """Write `predictions.parquet`."""
     model, facts = load_model(out / "model").eval(), {"stage": settings.stage, "split": split}
     folded = split == HELD_OUT
-    table = (
-        predict_held_out(out, model, store, settings) if folded else predict_split(model, store, split, settings)
-    )
+    place = (model, store, settings)
+    table = predict_held_out(out, *place) if folded else predict_split(model, store, split, settings)
     numbers = np.unique(store.kind if folded else store.kind[store.indices(split)])
     one = len(numbers) == 1 and model.config.kinds  # of several kinds each galaxy has its own
     table.attrs["kinds"] = dict(model.config.kinds[numbers[0]]) if one else {}

@@ -65,7 +65,7 @@ class TrainSettings(Settings):
         description='"baseline" (untrained head), "probe" (linear, to convergence), '
         '"head" (frozen backbone), "lora" or "full"',
     )
-    backbone: Text = Field("tiny", description='"tiny" (small, random), a local folder, a hub id or timm:NAME')
+    backbone: Text = Field("tiny", description='"tiny" (small, random), a folder, a hub id or timm:NAME')
     backbone_name: OptionalText = Field(None, description="its name in tables; None: its folder or hub id")
     head: Literal["linear", "mlp"] = Field("linear", description='"linear" or "mlp"')
     pool: Literal["cls", "mean", "both"] = Field(
@@ -144,7 +144,7 @@ class TrainSettings(Settings):
     folds: Whole = Field(
         0,
         ge=0,
-        description='parts in which "probe" holds out all galaxies of "train" and "val", to choose its penalty; '
+        description='parts in which "probe" holds out the galaxies of "train" and "val" for its penalty; '
         "0: on \"val\" alone",
     )
     seed: Whole = Field(42, ge=0, lt=SEEDS, description="of the head, the order of the galaxies, their views")
