@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"
 ]
-PATIENCE = 70_000  # milliseconds before a wait is given up
+PATIENCE = 180_000  # milliseconds before a wait is given up
 SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
 
 

@@ -40,8 +40,9 @@ const model = {
 window.model = model;
 desk.initialize({model});
 """
-SYNCED = ("key", "fixed", "controls", "tiles", "badges", "here", "facts", "image", "near", "status",
-          "examples", "sorting", "places", "groups", "shown", "legend")  # fmt: skip
+# in the order in which they are set, and so told to the screen
+SYNCED = ("key", "fixed", "legend", "places", "groups", "here", "controls", "tiles", "badges", "examples",
+          "sorting", "facts", "image", "status", "shown", "near")  # fmt: skip
 
 
 def plain(value):

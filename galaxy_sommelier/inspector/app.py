@@ -136,7 +136,7 @@ class Screen:
 class Looking:
     """Messages about what is shown."""
 
-    def do_key(self, key: str, columns: int = 1, shift: bool = False) -> None:
+    def do_key(self, key: str, columns: int = 1) -> None:
         """Do what a key does in the present mode."""
         if self.mode == "sort":
             self._sort_key(key)
@@ -356,7 +356,7 @@ class Inspector(Looking, Annotating, Screen):
     def _repr_mimebundle_(self, **kwargs):
         """Return a contact sheet, whose place the screen takes where this kernel is at work."""
         image = base64.b64encode(sheet(self.state, self.album)).decode()
-        text = f"{len(self.state.rows):,} galaxies"
+        text = how_many(len(self.state.rows), "galaxy", "galaxies")
         tag = f'<img alt="contact sheet: {escape(text)}" src="data:image/jpeg;base64,{image}">'
         html = f'<div class="gs-sheet gs-{self.desk.key}">{tag}</div>'
         return {"text/html": html, "image/jpeg": image, "text/plain": f"Inspector: {text}"}

@@ -15,7 +15,7 @@ from traitlets import Any, Bool, HasTraits, Int, Unicode, observe, validate
 
 from ..catalog.classes import PATHS
 from ..catalog.schema import GZ2, Schema
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from .annotations import AnnotationFile
 from .query import matching
 from .table import OWN, values_of
@@ -192,7 +192,7 @@ class Inspection(PagedSelection):
     ):
         super().__init__(table)
         if embeddings is not None and len(embeddings) != len(table):
-            found = f"{len(embeddings)} rows for {len(table)} galaxies"
+            found = f"{how_many(len(embeddings), 'row')} for {how_many(len(table), 'galaxy', 'galaxies')}"
             raise BadInput(f"embeddings: {found}; give one for each row of the table")
         self.schema, self.embeddings, self.ids = schema, embeddings, pd.Index(table.id_str)
         known = isinstance(annotations, AnnotationFile)

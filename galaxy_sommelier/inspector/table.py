@@ -13,7 +13,7 @@ import pandas as pd
 from ..catalog.classes import label
 from ..catalog.schema import GZ2, Schema, kaggle_form
 from ..catalog.table import with_ids
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 
 # %% ../../nbs/09_inspector/02_table.ipynb #48f01ec0
 def _check_ids(table, where):
@@ -46,7 +46,8 @@ def side_by_side(
     predicted = predictions.rename(columns=names).set_index("id_str")
     if (predicted.index.get_indexer(table.id_str) < 0).all():
         like = f"predictions have ids like {predicted.index[0]}, the table like {table.id_str[0]}"
-        raise BadInput(f"predictions: none of {len(predicted)} ids is in the galaxy table; {like}")
+        ids = how_many(len(predicted), "id")
+        raise BadInput(f"predictions: none of {ids} is in the galaxy table; {like}")
     kept = [name for name in table if name not in predicted]
     return table[kept].join(predicted.reindex(table.id_str).reset_index(drop=True))
 

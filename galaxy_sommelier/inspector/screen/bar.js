@@ -3,13 +3,14 @@
 function makeFind(app) {
   const bar = make(app.root, "div", "gs-find", "", {role: "search"});
   const query = makeQuery(app, bar);
-  const order = choice(bar, "order of the galaxies", value => app.send({do: "order", order: value}), "gs-order");
+  const order = choice(bar, "order of the galaxies", value => app.send({do: "order", order: value}),
+    "gs-order");
   const turn = button(bar, "", "turn the order round", () => app.send({do: "order", turn: true}), "gs-icon");
   app.on("controls", controls => {
     query.set(controls.query);
-    order.fill([["", "order: as in the table"], ...app.get("fixed").orders], controls.order);
+    order.fill([["", "table order"], ...app.get("fixed").orders], controls.order);
     turn.textContent = controls.descending ? "\u2193" : "\u2191";
-    turn.title = controls.descending ? "largest first; click to turn round" : "smallest first; click to turn round";
+    turn.title = `${controls.descending ? "largest" : "smallest"} first; click to turn round`;
     turn.setAttribute("aria-label", turn.title);
     turn.disabled = !controls.order;
   });
@@ -19,10 +20,12 @@ function makeFind(app) {
 function makeTools(app) {
   const bar = make(app.root, "div", "gs-tools", "", {role: "toolbar", "aria-label": "view"});
   const modes = make(bar, "div", "gs-modes", "", {role: "group", "aria-label": "mode"});
-  const gallery = button(modes, "Gallery", "many galaxies: key g", () => app.send({do: "mode", mode: "gallery"}));
-  const sort = button(modes, "Sort", "one by one: key s", () => app.send({do: "mode", mode: "sort"}));
+  const go = mode => () => app.send({do: "mode", mode});
+  const gallery = button(modes, "Gallery", "many galaxies: key g", go("gallery"));
+  const sort = button(modes, "Sort", "one by one: key s", go("sort"));
   const task = choice(bar, "what to label", value => app.send({do: "task", task: value}), "gs-task");
-  const size = slider(bar, "size of the tiles", 72, 320, 8, side => app.send({do: "look", side}), "gs-wide gs-browse");
+  const size = slider(bar, "size of the tiles", 72, 320, 8, side => app.send({do: "look", side}),
+    "gs-wide gs-browse");
   const zoom = slider(bar, "zoom of all images", 0.2, 1, 0.05, value =>
     app.send({do: "look", zoom: Number((1.2 - value).toFixed(2))}), "gs-wide");
   button(bar, "\u2605 50", "suggest the 50 galaxies whose labels would teach the model most",
@@ -82,7 +85,8 @@ function makeStatus(app) {
   const labels = make(line, "span", "gs-labels");
   const store = button(line, "Write store", "write a store with these labels, for training", () =>
     app.send({do: "store"}));
-  const samp = button(line, "SAMP", "send the galaxies shown to TOPCAT or Aladin", () => app.send({do: "samp"}));
+  const samp = button(line, "SAMP", "send the galaxies shown to TOPCAT or Aladin", () =>
+    app.send({do: "samp"}));
   app.on("status", app.sayStatus = (status = app.get("status")) => {
     said.textContent = status.error || status.said;
     said.title = said.textContent;

@@ -1,4 +1,4 @@
-// The close-up: one galaxy that stays in view, with its labels, facts, path through the tree and similar ones.
+// The close-up: one galaxy that stays in view, with its labels, facts, path through the tree, similar ones.
 
 function makeCloseup(app) {
   const box = make(app.body, "section", "gs-closeup", "", {"aria-label": "close-up"});
@@ -39,11 +39,16 @@ function makeCloseup(app) {
       make(node, "kbd", "", key);
       node.setAttribute("aria-pressed", mine.verdict === words);
     }
-    make(button(labels, "undo", "take the newest click back: key u", () => app.send({do: "undo"}), "gs-answer"),
-      "kbd", "", "u");
+    const undo = button(labels, "undo", "take the newest click back: key u", () => app.send({do: "undo"}),
+      "gs-answer");
+    make(undo, "kbd", "", "u");
   });
   app.on("facts", one => {
-    keepFocus(app, () => { drawHead(app, head, one); drawFacts(app, facts, one); drawTree(tree, one.tree ?? []); });
+    keepFocus(app, () => {
+      drawHead(app, head, one);
+      drawFacts(app, facts, one);
+      drawTree(tree, one.tree ?? []);
+    });
     drawLabels();
     texts.set(one);
     box.classList.toggle("gs-nothing", !one.id);
@@ -64,7 +69,9 @@ function drawHead(app, head, one) {
   head.replaceChildren();
   if (!one.id) { make(head, "span", "gs-quiet", "no galaxy"); return; }
   make(head, "b", "gs-id", one.id, {title: one.id});
-  if (one.split === "test") make(head, "span", "gs-tag", "test", {title: "its label is kept out of training"});
+  if (one.split === "test") {
+    make(head, "span", "gs-tag", "test", {title: "its label is kept out of training"});
+  }
   if (app.get("here").opened) {
     const node = make(head, "span", "gs-chip", "not in the gallery");
     button(node, "\u00d7", "back to the gallery's galaxy: Escape", () => app.send({do: "back"}), "gs-x");

@@ -8,7 +8,10 @@ function open(model, host) {
   const undo = [], app = {
     root, model, id: `gs-${++screens}`, columns: 1, waiting: 0, dead: false,
     get: name => model.get(name),
-    bytes: name => { const view = model.get(name); return new Uint8Array(view.buffer, view.byteOffset, view.byteLength); },
+    bytes(name) {
+      const view = model.get(name);
+      return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    },
     /** Draw now, and whenever a trait changes. */
     on(name, draw) {
       const act = () => draw(model.get(name));
@@ -18,7 +21,10 @@ function open(model, host) {
     },
     later: [],
     /** Where the keyboard belongs: the gallery, or sort mode's panel. */
-    home() { (model.get("controls").mode === "sort" ? app.sortPanel : app.gallery).focus({preventScroll: true}); },
+    home() {
+      const sorting = model.get("controls").mode === "sort";
+      (sorting ? app.sortPanel : app.gallery).focus({preventScroll: true});
+    },
     toggleMap() {
       const off = root.classList.toggle("gs-no-map");
       app.mapButton.setAttribute("aria-pressed", !off);
@@ -84,7 +90,9 @@ function link(app, undo) {
 function keys(app, query) {
   const {root} = app;
   const own = {"?": () => app.help.show(), "/": () => query.focus(), m: () => app.toggleMap()};
-  for (const name of ["keydown", "keyup", "keypress"]) root.addEventListener(name, event => event.stopPropagation());
+  for (const name of ["keydown", "keyup", "keypress"]) {
+    root.addEventListener(name, event => event.stopPropagation());
+  }
   root.addEventListener("keydown", event => {
     if (app.dead) return;
     const target = event.target, key = event.key, control = event.ctrlKey || event.metaKey;
@@ -103,7 +111,7 @@ function keys(app, query) {
     event.preventDefault();
     if (key === "Escape") { root.querySelector("details[open]")?.removeAttribute("open"); app.home(); }
     if (own[key]) own[key]();
-    else app.send({do: "key", key: control ? `Control+${key}` : key, columns: app.columns, shift: event.shiftKey});
+    else app.send({do: "key", key: control ? `Control+${key}` : key, columns: app.columns});
   });
   // a click leaves the keyboard where the galaxies are, except in boxes and lists
   root.addEventListener("click", event => {

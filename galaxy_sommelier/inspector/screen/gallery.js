@@ -25,6 +25,7 @@ function makeGallery(app) {
   });
   const mark = () => {
     const here = app.get("here"), marked = new Set(here.marked), tiles = app.get("tiles");
+    if (grid.querySelectorAll(".gs-tile").length !== tiles.length) return;  // new tiles are drawn in a moment
     tiles.forEach((one, i) => {
       const node = grid.children[i];
       node.classList.toggle("gs-here", i === here.cursor);
@@ -46,7 +47,8 @@ function makeGallery(app) {
   // rows of tiles, about as large as wished, that fill the space; Python makes the pages of that size
   let asked = 0;
   const fit = () => {
-    const wish = app.get("controls").side, width = grid.clientWidth - 2 * GAP, height = grid.clientHeight - 2 * GAP;
+    const wish = app.get("controls").side;
+    const width = grid.clientWidth - 2 * GAP, height = grid.clientHeight - 2 * GAP;
     if (width < 40 || height < 40 || app.get("controls").mode !== "gallery") return;
     const text = parseFloat(getComputedStyle(grid).getPropertyValue("--gs-text"));
     const rows = Math.max(1, Math.round((height + GAP) / (wish + text + GAP)));
@@ -87,7 +89,8 @@ function tile(app, one, index) {
   const bars = make(node, "div", "gs-bars");
   if (one.bars.length) app.get("fixed").bars.forEach(([letter, words], i) => {
     const [voted, model] = one.bars[i];
-    const pair = make(bars, "div", "gs-pair", "", {title: `${words}: votes ${two(voted)}, model ${two(model)}`});
+    const title = `${words}: votes ${two(voted)}, model ${two(model)}`;
+    const pair = make(bars, "div", "gs-pair", "", {title});
     const axis = make(pair, "div", "gs-axis");
     make(axis, "div", "gs-bar gs-vote").style.height = `${100 * (voted ?? 0)}%`;
     make(axis, "div", "gs-bar gs-model").style.height = `${100 * (model ?? 0)}%`;
@@ -98,7 +101,7 @@ function tile(app, one, index) {
   return node;
 }
 
-/** A click moves the cursor, with shift it marks up to there, with ctrl one more; a drag marks what it touches. */
+/** A click moves the cursor, with shift it marks up to there, with ctrl one more; a drag marks several. */
 function drawBand(app, box, grid, band) {
   let from = null;
   const inside = event => {

@@ -1,5 +1,6 @@
 // The map: every galaxy as a point, drawn pixel by pixel, so that hundreds of thousands are no burden.
-// A click opens the nearest galaxy, a drag is a lasso, the wheel zooms, shift and drag moves, a double click resets.
+// A click opens the nearest galaxy, a drag is a lasso, the wheel zooms, shift and a drag moves the map,
+// a double click shows all of it.
 
 const BACKGROUND = [17, 20, 24];
 const packed = ([red, green, blue]) => (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
@@ -20,7 +21,8 @@ function makeMap(app) {
     sample.style.background = colour;
     entry.prepend(sample);
   }
-  make(box, "div", "gs-quiet gs-how", "click: open \u00b7 drag: lasso \u00b7 wheel: zoom \u00b7 double click: all");
+  const how = ["click: open", "drag: lasso", "wheel: zoom", "double click: all"].join(" \u00b7 ");
+  make(box, "div", "gs-quiet gs-how", how);
 
   const view = {zoom: 1, x: 0, y: 0, width: 0, height: 0};
   const places = new Float32Array(app.bytes("places").slice().buffer), groups = app.bytes("groups");
@@ -35,14 +37,18 @@ function makeMap(app) {
     const context = points.getContext("2d"), paper = context.createImageData(view.width, view.height);
     const pixels = new Uint32Array(paper.data.buffer), shown = app.bytes("shown");
     pixels.fill(packed(BACKGROUND));
-    const size = Math.max(1, Math.round((groups.length < 20000 ? 3 : 1) * devicePixelRatio * Math.min(2, view.zoom ** 0.3)));
+    const base = (groups.length < 2000 ? 5 : groups.length < 20000 ? 3 : 1) * devicePixelRatio;
+    const size = Math.max(1, Math.round(base * Math.min(2, view.zoom ** 0.3)));
     for (const pass of [0, 1]) {  // those in the gallery above the others
       const colours = pass ? bright : faded;
       for (let i = 0; i < groups.length; i++) {
         if (shown[i] !== pass) continue;
         const left = across(i) - size / 2 | 0, top = down(i) - size / 2 | 0;
         if (!(left >= 0 && top >= 0 && left + size < view.width && top + size < view.height)) continue;
-        for (let y = top; y < top + size; y++) pixels.fill(colours[groups[i]], y * view.width + left, y * view.width + left + size);
+        for (let y = top; y < top + size; y++) {
+          const start = y * view.width + left;
+          pixels.fill(colours[groups[i]], start, start + size);
+        }
       }
     }
     context.putImageData(paper, 0, 0);
@@ -144,7 +150,8 @@ function caught(path, count, across, down) {
     if (!(x >= left && x <= right && y >= top && y <= bottom)) continue;
     let inside = false;
     for (let j = 0, k = path.length - 1; j < path.length; k = j++) {
-      if (ys[j] > y !== ys[k] > y && x < (xs[k] - xs[j]) * (y - ys[j]) / (ys[k] - ys[j]) + xs[j]) inside = !inside;
+      const between = ys[j] > y !== ys[k] > y;
+      if (between && x < (xs[k] - xs[j]) * (y - ys[j]) / (ys[k] - ys[j]) + xs[j]) inside = !inside;
     }
     if (inside) found.push(i);
   }

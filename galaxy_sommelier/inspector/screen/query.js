@@ -1,6 +1,6 @@
 // The query box: a condition, completed from the columns in plain words.
 
-/** What could stand at the end of a text: the part to replace, and [text to insert, words] for each choice. */
+/** What could end a text: the part to replace, and [text to insert, words] for each choice. */
 function completions(text, columns) {
   const value = text.match(/([\w-]+)\s*(?:==|!=)\s*['"]?([^'"]*)$/);
   const column = value && columns.find(one => one.name === value[1]);
@@ -42,7 +42,8 @@ function makeQuery(app, bar) {
     input.setSelectionRange(before.length, before.length);
     offer();
   };
-  const mark = () => [...list.children].forEach((node, i) => node.setAttribute("aria-selected", i === active));
+  const mark = () => [...list.children].forEach((node, i) =>
+    node.setAttribute("aria-selected", i === active));
   const offer = () => {
     offered = completions(input.value.slice(0, input.selectionStart), app.get("fixed").columns);
     active = -1;

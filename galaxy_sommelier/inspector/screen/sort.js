@@ -79,7 +79,9 @@ function drawOver(app, over, one) {
   const {done, total, skipped} = one.progress;
   make(over, "h3", "", total ? "The end of this queue" : "Nothing to ask here");
   make(over, "p", "", total ? `${count(done)} of ${count(total)} galaxies are labelled.` : one.why);
-  if (skipped) button(over, `The ${count(skipped)} skipped`, "ask those again", () => app.send({do: "again"}));
+  if (skipped) {
+    button(over, `The ${count(skipped)} skipped`, "ask those again", () => app.send({do: "again"}));
+  }
   button(over, "The next 50", "suggest 50 more: Enter", () => app.send({do: "suggest"}));
   button(over, "All galaxies", "leave the queue", () => app.send({do: "all"}));
 }
