@@ -35,7 +35,8 @@ def no_weights(
     if checkpoints := [file for file in files if file.endswith(".ckpt")]:
         return (
             f"{name}: {checkpoints[0]} is a pickle, which is never opened: it can run code; take the encoder "
-            "of a Zoobot model from the hub (mwalmsley/zoobot-encoder-...), or save it where Zoobot is installed: "
+            "of a Zoobot model from the hub (mwalmsley/zoobot-encoder-...), or save it where Zoobot is "
+            "installed: "
             "timm.models.save_for_hf(model.encoder, FOLDER, safe_serialization=True)"
         )
     if pickles := [file for file in files if file.endswith(PICKLES)]:

@@ -127,7 +127,8 @@ def write_calibration(
     table, schema = calibration.table().astype(object), calibration.schema
     rows = table.where(lambda t: t.notna(), None).reset_index().to_dict("records")
     facts = {"schema": schema.name, "schema_fingerprint": schema.fingerprint, "measured_on": measured_on}
-    facts |= {"questions": rows, "step": calibration.step, "ood_scores": np.sort(scores)[:: max(1, len(scores) // 1000)].round(3)}
+    facts |= {"questions": rows, "step": calibration.step}
+    facts["ood_scores"] = np.sort(scores)[:: max(1, len(scores) // 1000)].round(3)
     kept = keep_old(Path(path))
     write_json(path, facts)
     return kept
@@ -227,7 +228,8 @@ def calibrate_fractions(
 ) -> Calibration:
     """Fit the strength of each question to vote fractions without counts."""
     size, strengths = len(schema.questions), np.geomspace(0.5, 400, 68)  # in steps of a tenth
-    tried = [Calibration(schema, np.ones(size), np.full(size, s), np.zeros(size), 1 / CROWD) for s in strengths]
+    ones, zeros = np.ones(size), np.zeros(size)
+    tried = [Calibration(schema, ones, np.full(size, s), zeros, 1 / CROWD) for s in strengths]
     tables = [fraction_coverage(pred, true, each, level) for each in tried]
     enough = tables[0]["galaxies"].to_numpy()
     if enough.max() < min_galaxies:

@@ -125,7 +125,8 @@ def performance_summary(
         axis.set_xlim(-0.6, len(stages) - 0.4)
         axis.margins(y=0.2)
         axis.set_title(LABELS.get(name, name))
-    figure.supxlabel("bars: 95 % intervals; dashed: a constant, the mean of the training galaxies", fontsize=9)
+    label = "bars: 95 % intervals; dashed: a constant, the mean of the training galaxies"
+    figure.supxlabel(label, fontsize=9)
     return figure
 
 # %% ../../nbs/06_evaluation/08_figures.ipynb #73daef42
@@ -161,7 +162,8 @@ def distribution_comparison(
         axis.set_title(f"{title}  ({how_many(len(true), 'galaxy')})")
         axis.set_ylabel("galaxies" if place % 3 == 0 else "")
         axis.yaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=5))
-    figure.supxlabel("fraction of the volunteers asked who give this answer: votes (grey), predictions", fontsize=10)
+    label = "fraction of the volunteers asked who give this answer: votes (grey), predictions"
+    figure.supxlabel(label, fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(stages) + 1)
     return figure
 
@@ -253,7 +255,8 @@ def training_curves(
         if len(columns) > 1:
             axis.legend()
     if best in history:
-        figure.supxlabel(f"dotted: the epoch that is kept, with the least {best[4:]} in validation", fontsize=9)
+        label = f"dotted: the epoch that is kept, with the least {best[4:]} in validation"
+        figure.supxlabel(label, fontsize=9)
     return figure
 
 # %% ../../nbs/06_evaluation/08_figures.ipynb #bb1cf3e3

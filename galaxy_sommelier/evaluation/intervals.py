@@ -66,7 +66,7 @@ def leave_one_out(
     fn: Callable[[np.ndarray], dict],  # as for `bootstrap`
     parts: np.ndarray,  # (N, ...)
     rules: dict = RULES,
-) -> dict[str, np.ndarray]:  # each score (5, ...): galaxies that change it; sums of d, d², d³, d⁴ of the changes
+) -> dict[str, np.ndarray]:  # each score (5, ...): galaxies that change it; sums of d to d⁴ of the changes
     """Measure how much each score changes, on its scale, when one galaxy is left out."""
     whole, found = parts.sum(0), {}
     still = fn(whole[None])

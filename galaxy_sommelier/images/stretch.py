@@ -237,7 +237,8 @@ def decode_any(
         worst = max(_order(image, recipe), key=lambda band: image.missing[band])
         if image.missing[worst] > max_missing:
             text = f"{image.missing[worst]:.0%} of band {image.names[worst] or worst + 1}"
-            advice = f"more than {max_missing:.0%}; leave it out, or in Python allow more (max_missing of read_any)"
+            advice = "leave it out, or in Python allow more (max_missing of read_any)"
+            advice = f"more than {max_missing:.0%}; {advice}"
             raise BadInput(f"lacks {text}, {advice}")
         side = min(image.bands.shape[1:])
         return check_blank(to_rgb(image, recipe, MAX_DRAWN if side > MAX_DRAWN else None), name)
