@@ -15,7 +15,7 @@ from astropy.io import fits, votable
 from astropy.table import Column, MaskedColumn, Table
 
 from ..catalog.table import HYPHENS
-from ..core.files import BadInput, atomic_path, how_many
+from ..core.files import BadInput, atomic_path
 from ..core.tables import format_of
 from .store import Store
 
@@ -109,7 +109,7 @@ def as_astropy(
     """Convert a galaxy table to a table of astropy, without its images."""
     names = [str(name).replace("-", "_") for name in table]
     if shared := sorted({name for name in names if names.count(name) > 1}):
-        what = f"{how_many(len(shared), 'name')} twice once hyphens are underscores, first {shared[0]!r}"
+        what = f"several columns are called {shared[0]!r} once hyphens are underscores"
         raise BadInput(f"export: {what}; rename one")
     if odd := [name for name in names if not name.isprintable() or not name]:
         raise BadInput(f"export: the column name {odd[0]!a} is not printable text; rename the column")
