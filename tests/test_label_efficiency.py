@@ -9,7 +9,7 @@ from galaxy_sommelier.core.runs import execute, find_experiment, merge, run_expe
 from galaxy_sommelier.training.stages import FIT
 
 SMALL = {
-    "simulated": 70,
+    "simulated": 240,  # so that the test has the 30 galaxies that an interval needs
     "sizes": [20],
     "methods": ["head", "lora"],
     "image_size": 32,

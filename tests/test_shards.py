@@ -261,7 +261,7 @@ def test_bad_images_of_a_folder_are_named(place, predict, tmp_path):
     (folder / "page.jpg").write_text("404 Not Found")
     (folder / "empty.png").touch()
     words = "predict", folder, "--model", place / "model", "--out", tmp_path / "out"
-    refused("1 bad (2.5%)", *words, "--max-bad", "0.02")
+    refused("3 bad (2.5%)", *words, "--max-bad", "0.02")
     assert not (tmp_path / "out" / SUMMARY).exists()
     code, output = sommelier(*words)
     assert (
