@@ -1,4 +1,5 @@
 """Run the command line in this process."""
+
 from click.testing import CliRunner
 
 from galaxy_sommelier.cli.main import main
@@ -16,3 +17,10 @@ def refused(text, *words):
     """Check that a command ends with exit code 2 and one line that contains `text`."""
     code, output = sommelier(*words)
     assert code == 2 and text in output and len(output.splitlines()) == 1, output
+
+
+def printed(*words, expect=0):
+    """Check the exit code of a command, and return its output."""
+    code, output = sommelier(*words)
+    assert code == expect, output
+    return output

@@ -1,6 +1,7 @@
 """Fixtures: a folder for the output of tests, and real galaxies and weights where they are available."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,22 @@ def fits_root() -> Path:
 def dino_weights() -> Path:
     """A DINOv2 checkpoint in Transformers format."""
     return real("weights/dinov2-small-saliency")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium; without it the test is skipped or fails, with the reason."""
+    from lab import FLAGS
+
+    complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        complain("needs the package playwright (pip install playwright)")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        complain("needs a Chromium (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()

@@ -6,10 +6,9 @@ import pytest
 import simplejpeg
 import torch
 from astropy.io import fits
-from click.testing import CliRunner
+from commands import printed
 from PIL import Image
 
-from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.data.dataset import GalaxyDataset
 from galaxy_sommelier.data.mixture import open_store
@@ -23,15 +22,6 @@ from galaxy_sommelier.models.predict import predict, predict_images
 
 N, SIZE = 40, 64
 SMALL = ["-p", "image_size", "32", "-p", "tta", "false", "-p", "precision", "fp32", "-p", "epochs", "1"]
-
-
-def sommelier(*words, expect=0):
-    """Run a command in this process and return what it printed."""
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == expect, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +76,7 @@ def test_grey_files_make_a_store_of_one_band(store, sky):
 
 @pytest.mark.parametrize("stage", ["full", "probe", "lora"])
 def test_train_and_predict_on_one_band(stage, store, files, tmp_path):
-    sommelier("train", store, "--stage", stage, "--out", tmp_path / "run", *SMALL)
+    printed("train", store, "--stage", stage, "--out", tmp_path / "run", *SMALL)
     model = load_model(tmp_path / "run")
     assert model.config.bands == 1 and len(model.config.image_mean) == 1
     assert first_layer(model.backbone).weight.shape[1] == 1
@@ -100,7 +90,7 @@ def test_train_and_predict_on_one_band(stage, store, files, tmp_path):
     if stage == "full":
         image = np.asarray(Store(store).image(0))
         assert np.isfinite(attention_map(model, image)).all()
-        text = sommelier("evaluate", tmp_path / "run" / "predictions.parquet", store)
+        text = printed("evaluate", tmp_path / "run" / "predictions.parquet", store)
         assert "mean_r" in text
 
 
@@ -123,14 +113,14 @@ def test_a_folded_backbone_predicts_as_with_three_equal_colours(kind, tolerance,
 def test_start_from_a_model_of_colours(store, tmp_path):
     """A trained model of three colours is folded, so that training goes on from the same predictions."""
     colours = Store(simulated_store(tmp_path / "sky", n=30, size=SIZE, seed=2)).path
-    sommelier("train", colours, "--stage", "probe", "--out", tmp_path / "first", *SMALL)
+    printed("train", colours, "--stage", "probe", "--out", tmp_path / "first", *SMALL)
     start = ["--from", tmp_path / "first", "--stage", "baseline"]
-    sommelier("train", store, *start, "--out", tmp_path / "second", *SMALL)
+    printed("train", store, *start, "--out", tmp_path / "second", *SMALL)
     values = [predict(store, tmp_path / run, precision="fp32", tta=False) for run in ("first", "second")]
     first, second = (table.filter(like="_fraction").to_numpy() for table in values)
     np.testing.assert_allclose(first, second, atol=1e-5)
     words = "--from", tmp_path / "second", "--out", tmp_path / "third"
-    text = sommelier("train", colours, *words, *SMALL, expect=2)
+    text = printed("train", colours, *words, *SMALL, expect=2)
     assert "reads a single band, and the store's images have three colours" in text
 
 
@@ -147,13 +137,13 @@ def test_grey_galaxies_are_shown_and_mixed(store, sky, files, tmp_path):
     """A sheet of images, and a mixture with a store of colours, take grey galaxies as any other."""
     model = build_model("tiny", image_size=32, bands=1).eval()
     predict(store, model, out=tmp_path / "grey.csv")
-    sommelier("show", tmp_path / "grey.csv", store, "--out", tmp_path / "sheet.png")
+    printed("show", tmp_path / "grey.csv", store, "--out", tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").width > 100
     table, _, images = sky
     other = table.assign(id_str="colour-" + table.id_str, survey="other", ra=np.nan, dec=np.nan)
     split = pd.Series(["train"] * 28 + ["val"] * 12)
     write_store(other, tmp_path / "colours", images=images[:, ::-1], split=split)
-    sommelier("mix", store, tmp_path / "colours", "--out", tmp_path / "mixed")
+    printed("mix", store, tmp_path / "colours", "--out", tmp_path / "mixed")
     mixed = open_store(tmp_path / "mixed")
     assert mixed.bands == 3
     batch = GalaxyDataset(mixed, size=32).pixels(np.array([0, N]))

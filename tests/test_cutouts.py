@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from click.testing import CliRunner
+from commands import sommelier
 
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.cli.main import main
@@ -519,11 +519,6 @@ def test_hubble(found, status, tmp_path, monkeypatch):
 
 
 # the command line
-
-
-def sommelier(*words):
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    return result.exit_code, result.output
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from lab import FLAGS, Lab, Page
+from lab import Lab, Page
 
 from galaxy_sommelier.core.runs import run_experiment
 from galaxy_sommelier.data.store import Store, simulated_store
@@ -23,23 +22,6 @@ from galaxy_sommelier.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs" / "experiments" / "inspect.ipynb"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium; without it the test is skipped or fails, with the reason."""
-    complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        complain("needs the package playwright (pip install playwright)")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        complain("needs a Chromium (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

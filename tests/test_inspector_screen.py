@@ -1,13 +1,10 @@
 """The inspector's screen in a real browser: clicks, keys, typed text, and what they do to state and files."""
 
-import os
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from lab import FLAGS
 from screen import Screen
 
 from galaxy_sommelier.catalog.schema import GZ2
@@ -36,23 +33,6 @@ CONTRAST = """() => {
   }
   return poor;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium; without it the test is skipped or fails, with the reason."""
-    complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        complain("needs the package playwright (pip install playwright)")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        complain("needs a Chromium (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,15 @@ import shutil
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from commands import sommelier
 
 from galaxy_sommelier.catalog.schema import GZ2
-from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core.files import read_json
 from galaxy_sommelier.data.learned import read_learned
 from galaxy_sommelier.data.splits import split
 from galaxy_sommelier.data.store import Store, simulated_store, write_store
 from galaxy_sommelier.images.pixels import encode
 from galaxy_sommelier.images.simulation import simulate
-
-
-def sommelier(*words):
-    done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=True)
-    return done.exit_code, done.output
 
 
 @pytest.fixture(scope="module")

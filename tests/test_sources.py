@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tables
-from click.testing import CliRunner
+from commands import printed
 
 from galaxy_sommelier.catalog.campaigns import DECALS5, DECALS12, SCHEMAS
-from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core.files import read_json
 from galaxy_sommelier.data.store import Store
 from galaxy_sommelier.images.pixels import encode
@@ -17,15 +16,6 @@ from galaxy_sommelier.images.pixels import encode
 N = 30
 SMALL = ["-p", "image_size", "32", "-p", "tta", "false", "-p", "precision", "fp32"]
 RNG = np.random.default_rng(5)
-
-
-def sommelier(*words, expect=0):
-    """Run a command in this process and return what it printed."""
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == expect, result.output
-    return result.output
 
 
 CAMPAIGNS = {
@@ -62,16 +52,16 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
         )
     # of the catalogues of predictions only galaxies with an image are taken
     left_out = 0 if campaign in ("desi", "euclid") else 2
-    text = sommelier(
+    text = printed(
         "prepare", source, "--root", tmp_path, "--out", tmp_path / "store", "--val", "0.3", "--max-bad", "0.1"
     )
     assert f"{N - 2} galaxies, {left_out} images left out" in text
     store = Store(tmp_path / "store")
     assert store.schema == SCHEMAS[campaign] and len(store) == N - 2
-    sommelier("train", tmp_path / "store", "--stage", "probe", "--out", tmp_path / "run", *SMALL)
+    printed("train", tmp_path / "store", "--stage", "probe", "--out", tmp_path / "run", *SMALL)
     words = "--model", tmp_path / "run", "--out", tmp_path / "predicted.parquet", "--no-tta"
-    sommelier("predict", tmp_path / "store", *words)
-    text = sommelier(
+    printed("predict", tmp_path / "store", *words)
+    text = printed(
         "evaluate", tmp_path / "predicted.parquet", tmp_path / "store", "--out", tmp_path / "scores.json"
     )
     scores = read_json(tmp_path / "scores.json")
@@ -81,12 +71,12 @@ def test_from_the_published_files_of_a_campaign_to_scores(campaign, tmp_path):
 
 def test_two_campaigns_in_one_table_are_refused(tmp_path):
     table = tables.write(tmp_path / "gz_candels_table_2_main_release.csv", tables.candels_rows, N)
-    assert "no gz_hubble_main.csv.gz" in sommelier(
+    assert "no gz_hubble_main.csv.gz" in printed(
         "prepare", "hubble", "--root", tmp_path, "--out", tmp_path / "out", expect=2
     )
     own = pd.DataFrame({"id_str": ["a", "b"], "campaign": ["gz2", "candels"]})
     own.to_csv(tmp_path / "table.csv", index=False)
-    text = sommelier("prepare", "table", "--root", tmp_path, "--out", tmp_path / "out", expect=2)
+    text = printed("prepare", "table", "--root", tmp_path, "--out", tmp_path / "out", expect=2)
     assert "the column campaign holds candels, gz2" in text and len(text.splitlines()) == 1 and table.exists()
 
 
@@ -103,15 +93,15 @@ def test_every_real_file_is_accepted(kaggle_root, gz2_root, stripe82_root, tmp_p
     ):
         out = tmp_path / words[0] / words[2].name
         out.parent.mkdir(exist_ok=True)
-        text = sommelier("prepare", *words, "--out", out)
+        text = printed("prepare", *words, "--out", out)
         assert f"{good} galaxies, {bad} images left out" in text, text
     # the truncated one and the one with a large gap
     assert "is cut off" in text and "lacks 76% of band g" in text
-    text = sommelier(
+    text = printed(
         "prepare", "willett", "--root", stripe82_root, "--out", tmp_path / "stripe82", "--max-bad", "1"
     )
     assert "377 galaxies, 19,384 images left out" in text
     assert Store(tmp_path / "stripe82").votes.shape == (377, 37)
-    assert "7,083 galaxies, 0 images left out" in sommelier(
+    assert "7,083 galaxies, 0 images left out" in printed(
         "prepare", "kaggle", "--root", kaggle_root, "--out", tmp_path / "kaggle"
     )
