@@ -171,7 +171,7 @@ def kinds_in(
         return KAGGLE_KINDS
     return kinds_of(kind, schema) if kind else {}
 
-
+# %% ../../nbs/01_catalog/10_sources.ipynb #7da25ab1
 def read_source(
     name: str,  # key of SOURCES
     root: str | Path,  # folder of the download

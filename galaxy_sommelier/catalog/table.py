@@ -85,7 +85,7 @@ def exact_ids(
         raise BadInput(f"{where}: {what}; ids must be kept as text, not as floating-point numbers")
     return ids
 
-
+# %% ../../nbs/01_catalog/04_table.ipynb #ba418e7c
 def check_once(ids: pd.Series, where: str | Path) -> None:
     """Refuse duplicated ids."""
     if (twice := ids[ids.duplicated()]).size:

@@ -115,7 +115,7 @@ def weighted(
     weights[learning] = population_weights(galaxies[learning], sorted(listed - tested))
     return galaxies.assign(weight=weights)
 
-
+# %% ../../nbs/10_cli/03_data_commands.ipynb #428a6a4c
 def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids, val_ids, test, val, seed):
     """Read a download; return the galaxy table to pack and the split of each galaxy."""
     from galaxy_sommelier.catalog.sources import read_source

@@ -171,7 +171,7 @@ def calibrated(predicted, data, which):  # predictions, store, their row numbers
         return calibrate(pred, data.votes[which], schema)
     return calibrate_fractions(pred, data.fractions[which], schema)
 
-
+# %% ../../nbs/10_cli/05_model_commands.ipynb #7f64f4ad
 @main.command("calibrate")
 @click.argument("model", type=Path)
 @click.argument("store", type=Path)

@@ -56,7 +56,7 @@ def read_labels(path: Path):  # -> DataFrame
         return annotation_table(AnnotationFile(path))
     return read_frame(path)
 
-
+# %% ../../nbs/10_cli/04_train_command.ipynb #65c2fd05
 def own_store(source: Path, targets: tuple[str, ...], labels: Path | None, out: Path) -> Path:
     """Pack the galaxies with own labels into a store in the run folder, and tell how many there are."""
     from galaxy_sommelier.data.labels import FEW_OF_CLASS, check_enough, find_labels, pack_labels

@@ -60,7 +60,7 @@ def loader() -> type:
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", FRACTION, list("-+.0123456789"))
     return Loader
 
-
+# %% ../../nbs/00_core/03_config.ipynb #d0ecf29d
 def parse(text: str):
     """Parse YAML; any fault is a `ValueError`."""
     import yaml

@@ -52,7 +52,7 @@ def in_line(error: Exception) -> str:
     """Return the beginning of an error's message as one printable line."""
     return "".join(filter(str.isprintable, " ".join(str(error).split())))[:120]
 
-
+# %% ../../nbs/00_core/02_tables.ipynb #7e1e0694
 @contextmanager
 def complaining(path: str | Path) -> Iterator[None]:
     """Turn any failure to read `path` as a table into `BadInput`."""
@@ -90,7 +90,7 @@ def _check_promise(path):  # a small FITS file may claim a billion columns
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 
-
+# %% ../../nbs/00_core/02_tables.ipynb #f7705251
 def astropy_table(path: str | Path) -> pa.Table:
     """Read a whole FITS table, VOTable or ECSV."""
     from astropy.io import votable  # here, because few tables need it
@@ -114,7 +114,7 @@ def astropy_table(path: str | Path) -> pa.Table:
         except Exception as error:  # its parsers raise whatever they meet
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-
+# %% ../../nbs/00_core/02_tables.ipynb #56178944
 def is_fits_table(path: str | Path) -> bool:
     """Return whether the first data in a FITS file are a table, not an image."""
     from astropy.io import fits
@@ -215,7 +215,7 @@ def parquet_batches(path: str | Path, schema: pa.Schema) -> Iterator[pa.RecordBa
         for batch in file.iter_batches(ROWS, columns=schema.names):
             yield typed(batch, schema, path)
 
-
+# %% ../../nbs/00_core/02_tables.ipynb #f541dfb4
 def astropy_batches(path: str | Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Read a table of another format in batches."""
     for batch in astropy_table(path).to_batches(ROWS):

@@ -102,7 +102,7 @@ def about_column(name: str) -> tuple[str, str]:  # as in the table, with hyphens
         return f"{stem.replace('_', ': ')}: {text}", ucd
     return ABOUT.get(name, ("", ""))
 
-
+# %% ../../nbs/04_data/08_export.ipynb #e8ff86dd
 def as_astropy(
     table: pd.DataFrame,  # galaxy table, or predictions
 ) -> Table:  # hyphens in names are underscores
@@ -153,7 +153,7 @@ def write_fits(table: Table, path: Path, facts: dict[str, str]) -> None:
         hdu.header[KEYWORDS[name]] = value.encode("ascii", "replace").decode()
     hdu.writeto(path)
 
-
+# %% ../../nbs/04_data/08_export.ipynb #5e705222
 def write_votable(table: Table, path: Path, facts: dict[str, str]) -> None:
     """Write a VOTable with descriptions, UCDs and facts."""
     for name in table.colnames:  # astropy gives each character two bytes, and some need four

@@ -207,7 +207,7 @@ def no_images(where: str | Path, count: int, name: str, path: str | Path | None)
     what += f"no file {readable(str(path))}" if path else "no path"
     return BadInput(f"{where}: {what}; give paths from the table's folder, or from the working folder")
 
-
+# %% ../../nbs/04_data/07_inputs.ipynb #dec41cec
 LOOKED_AT = 100  # images that are looked for in each further piece of a table
 
 
@@ -296,7 +296,7 @@ def frame_galaxies(table: pd.DataFrame) -> Galaxies:
         raise no_images("the galaxy table", len(paths), *next(iter(paths.items())))
     return listed_galaxies(len(paths), sha256_of(*image_states(paths.items())), paths.items)
 
-
+# %% ../../nbs/04_data/07_inputs.ipynb #1c5269e0
 def input_kind(
     source: Store | pd.DataFrame | str | Path,  # anything that `open_input` takes
 ) -> str:  # "mixture", "store", "files" or "frame"

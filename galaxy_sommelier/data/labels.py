@@ -147,7 +147,7 @@ def find_labels(
         raise BadInput(f"{source}: {what}; give a store, or one table with id_str, path and the labels")
     return in_table(source, targets)
 
-
+# %% ../../nbs/04_data/10_labels.ipynb #8576ad61
 def pack_labels(found: Labelled, out: str | Path) -> Path:  # the folder of the store
     """Write the store of labelled galaxies, unless it is there."""
     out, table = Path(out), found.table

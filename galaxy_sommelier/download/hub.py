@@ -86,7 +86,7 @@ def is_whole(folder: Path) -> bool:
         return all((folder / part).exists() for part in set(read_json(index)["weight_map"].values()))
     return (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
 
-
+# %% ../../nbs/03_download/07_hub.ipynb #f372861d
 def hub_folder(
     name: str,  # such as "facebook/dinov2-base"
     timeout: float = 5,  # seconds to wait for the hub's first answer

@@ -253,7 +253,7 @@ def read_field(data: bytes, name: str) -> tuple[np.ndarray, WCS]:  # (H, W) nano
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise BadImage(name, f"its field cannot be read ({reason})") from None
 
-
+# %% ../../nbs/03_download/05_services.ipynb #9f9198d1
 def cut_fields(
     fields: dict[str, tuple[np.ndarray, WCS]],  # by band; one of them is r
     galaxy: Galaxy,

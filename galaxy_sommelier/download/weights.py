@@ -47,7 +47,7 @@ def check_weights(
                 f"{folder}: {what} ({few_of(sorted(names))}); take other weights, or fetch these again"
             )
 
-
+# %% ../../nbs/03_download/08_weights.ipynb #f4081235
 def read_weights(
     kind: type,  # `AutoModel`, or the class of a model
     folder: Path,  # `config.json` and safetensors
@@ -101,7 +101,7 @@ def reads(model: PreTrainedModel, side: int) -> bool:
         return False
     return True
 
-
+# %% ../../nbs/03_download/08_weights.ipynb #f9673180
 def wrapped_timm(
     folder: Path,  # for the message
     facts: dict,  # its config.json
@@ -124,7 +124,7 @@ def wrapped_timm(
     config.update(found | {"only_size": None if reads(model, side + found["stride"]) else side})
     return model
 
-
+# %% ../../nbs/03_download/08_weights.ipynb #203316c2
 def load_timm(
     folder: Path,  # `config.json` and `model.safetensors`, as timm writes them
     facts: dict,  # its config.json

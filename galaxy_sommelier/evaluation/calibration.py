@@ -133,7 +133,7 @@ def write_calibration(
     write_json(path, facts)
     return kept
 
-
+# %% ../../nbs/06_evaluation/07_calibration.ipynb #2bc2e404
 def read_calibration(path: str | Path, schema: Schema = GZ2) -> Calibration:
     """Read what `write_calibration` wrote."""
     stored = read_json(path)
@@ -218,7 +218,7 @@ def fraction_coverage(
     index = pd.Index(schema.question_names, name="question")
     return pd.DataFrame({"galaxies": galaxies.sum(0), "coverage": share}, index)
 
-
+# %% ../../nbs/06_evaluation/07_calibration.ipynb #062888b1
 def calibrate_fractions(
     pred: np.ndarray,  # (N, answers) conditional fractions of galaxies that were not trained on
     true: np.ndarray,  # (N, answers) their vote fractions, NaN where unknown

@@ -73,7 +73,7 @@ def _select(guess: pd.DataFrame, store: Store, split: str | None) -> tuple[pd.Da
     wanted = store.indices(split)
     return guess[ids.isin(place.index[wanted])], wanted
 
-
+# %% ../../nbs/06_evaluation/06_evaluate.ipynb #83059dec
 def _coverage(
     splits: np.ndarray,  # of each galaxy in the store
     rows: np.ndarray,  # numbers of the galaxies that were scored

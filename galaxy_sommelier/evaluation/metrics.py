@@ -68,7 +68,7 @@ def check_fractions(
             f"{count}); give conditional fractions, which sum to 1, and check that no columns are exchanged"
         )
 
-
+# %% ../../nbs/06_evaluation/02_metrics.ipynb #f1eaa828
 def align(
     predictions: pd.DataFrame,  # id_str and <question>_<answer>_fraction
     table: pd.DataFrame,  # a galaxy table with the same ids, in any order

@@ -150,7 +150,7 @@ def matched(predictions: pd.DataFrame, store: Store, split: str | None) -> np.nd
         raise BadInput(f"predictions: {what} in {store.path}; predict the galaxies of its labels")
     return rows
 
-
+# %% ../../nbs/06_evaluation/13_target_scores.ipynb #3105ae3e
 def target_scores(
     predictions: pd.DataFrame,  # from `predict`
     store: Store,  # of labelled galaxies
@@ -181,7 +181,7 @@ def target_scores(
             found.append(class_scores_of(question, pred, fractions, votes, resamples))
     return plain({"n": len(rows), "split": split, "targets": found})
 
-
+# %% ../../nbs/06_evaluation/13_target_scores.ipynb #766f6c8c
 def evaluate_targets(
     predictions: pd.DataFrame,  # from `read_predictions`
     store: Store,  # of labelled galaxies

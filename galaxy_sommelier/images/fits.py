@@ -43,7 +43,7 @@ def opened(
     opener = next((opener for magic, opener in PACKED.items() if data.startswith(magic)), io.BytesIO)
     return opener(data) if opener is io.BytesIO else opener(io.BytesIO(data))
 
-
+# %% ../../nbs/02_images/07_fits.ipynb #be322e80
 def unpacked(
     data: bytes,  # content of a FITS file, compressed or not
     name: str = "",  # of the file, for errors
@@ -166,7 +166,7 @@ def _dead(plane, mask):  # "" for a band with an image
         return f"has no good pixel ({mask.size} of {mask.size} are bad)"
     return f"is {good[0] + 0:g} everywhere" if good.min() == good.max() else ""
 
-
+# %% ../../nbs/02_images/07_fits.ipynb #9b8c12b4
 def _check_bands(image):
     known = [name for name in image.names if name]
     if len(set(known)) < len(known):
@@ -243,7 +243,7 @@ def _tell(parts, left_out):  # once
     text = f"FITS files hold more than the image of the sky: read {read}; left out {', '.join(left_out)}"
     warnings.warn(text, LeftOut, stacklevel=2)
 
-
+# %% ../../nbs/02_images/07_fits.ipynb #f5406295
 _reading = threading.Lock()
 
 

@@ -77,7 +77,7 @@ class Planes(NamedTuple):
     masks: list  # masks and weights, each with its role
     left_out: list[str]  # all others, in words
 
-
+# %% ../../nbs/02_images/06_fits_planes.ipynb #7300e9ef
 def sorted_planes(
     hdus: list,  # the parts of a FITS file
     name: str = "",  # of the file

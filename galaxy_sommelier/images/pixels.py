@@ -139,7 +139,7 @@ def _is_deep(image, data):  # Pillow keeps only the upper 8 of 16 bits of a colo
         return max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,))) == 16
     return image.format == "PNG" and data[24] == 16
 
-
+# %% ../../nbs/02_images/01_pixels.ipynb #925d7b80
 def _to_rgb(image, data, name):
     if getattr(image, "n_frames", 1) > 1:
         raise BadImage(name, f"holds {image.n_frames} frames, and it is not clear which one is meant")

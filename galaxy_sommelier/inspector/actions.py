@@ -208,7 +208,7 @@ class Annotating:
         row = nearest(self.state.table, ra, dec)
         in_kernel(lambda: self.state.open(row) if row is not None else None)
 
-
+# %% ../../nbs/09_inspector/13_actions.ipynb #f6196bb9
 def in_kernel(do: Callable) -> None:
     """Call a function in the kernel's own thread, at once where there is no kernel."""
     loop = getattr(getattr(get_ipython(), "kernel", None), "io_loop", None)

@@ -324,7 +324,7 @@ def fate(
     order = ("train", "val", "test", "outside the tree")
     return {name: int(counts[name]) for name in order if name in counts}
 
-
+# %% ../../nbs/09_inspector/01_annotations.ipynb #f8a9aedf
 def corrected_store(
     store: Store,
     annotations: AnnotationFile,

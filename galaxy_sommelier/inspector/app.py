@@ -185,7 +185,7 @@ def read_galaxies(
         return pd.DataFrame({"id_str": list(images), "path": list(map(str, images.values()))})
     return Store(where) if where.is_dir() else read_table(where, schema)
 
-
+# %% ../../nbs/09_inspector/14_app.ipynb #79f3056c
 def inspector(
     galaxies: Store | pd.DataFrame | str | Path,  # a store, a table, their file or folder, a folder of images
     predictions: pd.DataFrame | str | Path | None = None,  # a table of predictions, or its file

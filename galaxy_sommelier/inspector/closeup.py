@@ -152,7 +152,7 @@ class Look:
     invert: bool = False
     overlay: str = "plain"  # or "attention", "similar"
 
-
+# %% ../../nbs/09_inspector/08_closeup.ipynb #37bc341b
 LARGE = 500  # side of the large image, pixels
 
 

@@ -56,7 +56,7 @@ def here_of(state: Annotator) -> dict:
         "tall": state.order == "disagreement",
     }
 
-
+# %% ../../nbs/09_inspector/12_parts.ipynb #3ff80bd3
 def labels_in_words(counts: dict[str, int]) -> str:  # from `fate` of `inspector.annotations`
     """Return what the labels will do."""
     total = sum(counts.values())
@@ -97,7 +97,7 @@ def near_of(state: Annotator, thumbnails: Thumbnails, lengths: np.ndarray | None
     galaxies = [mini(state, int(each), thumbnails) for each in rows]
     return {"galaxies": [one | {"cosine": float(x)} for one, x in zip(galaxies, cosines, strict=True)]}
 
-
+# %% ../../nbs/09_inspector/12_parts.ipynb #c43ca045
 def mini(state: Annotator, row: int, thumbnails: Thumbnails) -> dict:  # row, id, jpeg, problem
     """Return a small image of a galaxy."""
     jpeg, problem = thumbnails.get(row, 80)
@@ -137,7 +137,7 @@ def examples_of(state: Annotator, thumbnails: Thumbnails) -> list[dict]:  # valu
         made.append({"value": value, "words": words.split(": ")[-1]} | example)
     return made
 
-
+# %% ../../nbs/09_inspector/12_parts.ipynb #0c8e22e8
 def last_clicks(state: Annotator, thumbnails: Thumbnails, count: int = 5) -> list[dict]:
     """Return the newest clicks that can be undone, newest first."""
     made = []

@@ -79,7 +79,7 @@ class Samp:
     def _place(self, key, sender, message_id, mtype, params, more):
         self.pointed(float(params["ra"]), float(params["dec"]))
 
-
+# %% ../../nbs/09_inspector/10_samp.ipynb #f58e9acc
 def nearest(
     table: pd.DataFrame,  # with ra, dec in degrees
     ra: float,

@@ -91,7 +91,7 @@ def show_suggestions(state: Annotator, count: int = 50) -> None:
         return
     state.choose(rows, "queue")
 
-
+# %% ../../nbs/09_inspector/05_suggest.ipynb #e711efb9
 class Queue:
     """The galaxies shown, asked one by one."""
 

@@ -178,7 +178,7 @@ def column_words(column: str) -> str:
         return f"{answer.replace('-', ' ')}: asked"
     return WORDS.get(column, column.replace("_", " "))
 
-
+# %% ../../nbs/09_inspector/02_table.ipynb #ab8ee54f
 def sortable(table: pd.DataFrame) -> list[str]:
     """Return columns to sort by, where anything is known: scores first, then answers, then other numbers."""
     scores = ("disagreement", "uncertainty", "oddness", "error", "confidence")

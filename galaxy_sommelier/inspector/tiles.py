@@ -41,7 +41,7 @@ def short_words(answer: str) -> str:  # "<question>_<answer>"
     clear = name.replace("-", "").isalpha() and name not in ("none", "other", "cant-tell")
     return name.replace("-", " ") if clear else answer_words(answer)
 
-
+# %% ../../nbs/09_inspector/07_tiles.ipynb #de1b1629
 def differences(
     state: Annotator,
     rows: np.ndarray,  # (n,) of the table

@@ -229,7 +229,7 @@ def in_bands(
         what = "reads a single band, and the images have three colours"
         raise BadInput(f"{remembered['backbone_name']}: {what}; take another backbone, or grey images")
 
-
+# %% ../../nbs/05_models/02_model.ipynb #a3521bab
 DROP_PATH = ("drop_path_rate", "drop_connect_rate")  # by family; transformers' ViT and ResNet have none
 
 
@@ -300,7 +300,7 @@ def learned_by(
     """Return which galaxies a model has learned from."""
     return read_learned(model.name_or_path) if model.name_or_path else None
 
-
+# %% ../../nbs/05_models/02_model.ipynb #7e25535d
 def unlearned(
     model: GalaxyModel,
     ids: Sequence[str],  # id_str of N galaxies

@@ -244,7 +244,7 @@ def predict_rows(
     table.attrs["model_folder"] = str(Path(model.name_or_path).resolve()) if model.name_or_path else ""
     return table, report
 
-
+# %% ../../nbs/05_models/05_predict.ipynb #a93c61b6
 def together(reports: Iterable[ImageReport]) -> ImageReport:
     """Merge the reports of several shards."""
     reports = list(reports)

@@ -191,7 +191,7 @@ def with_facts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     }
     return table
 
-
+# %% ../../nbs/05_models/06_shards.ipynb #6ccc631e
 def predictions_facts(
     path: str | Path,  # .parquet, .fits, .vot (a .csv has none), or a folder of shards
 ) -> dict[str, str]:

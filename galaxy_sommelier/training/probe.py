@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'LBFGS_STEPS', 'FOLDS', 'FeatureDataset', 'encode_split', 'fit_lbfgs', 'deal', 'some', 'cross_validate',
-           'held_out', 'fit_folds', 'fit_probe']
+           'held_out', 'history_row', 'fit_folds', 'fit_probe']
 
 # %% ../../nbs/07_training/06_probe.ipynb #d950d070
 import copy
@@ -53,7 +53,7 @@ class FeatureDataset(Dataset):
         one = {"features": self.features[i], "labels": self.labels[i], "weight": self.weights[i]}
         return one | {"kind": self.kind[i], **votes}
 
-
+# %% ../../nbs/07_training/06_probe.ipynb #f60dc852
 def encode_split(
     model: GalaxyModel,  # whose backbone reads the images
     store: Store,
@@ -151,6 +151,19 @@ def held_out(
     return found[best[parts], np.arange(len(parts))]
 
 
+def history_row(
+    number: int,  # of the penalty, from 1
+    penalty: float,
+    predicted: np.ndarray,  # (N, answers) fractions of galaxies that were held out
+    labels: np.ndarray,  # (N, answers) their vote fractions
+    schema: Schema,
+) -> dict:
+    """Return the row of a penalty in `history.csv`."""
+    scores = validation_scores(predicted, labels, schema)
+    row = {"epoch": number, "step": number, "penalty": penalty}
+    return row | {f"val_{name}": value for name, value in scores.items()}
+
+# %% ../../nbs/07_training/06_probe.ipynb #eb633b9b
 FOLDS = "folds.parquet"  # in the run folder: the predictions of held-out galaxies
 
 
@@ -171,9 +184,7 @@ def fit_folds(
     true = kaggle_form(labels, store.schema)
     errors = np.stack([np.nansum((kaggle_form(each, store.schema) - true) ** 2, axis=-1) for each in found])
     for number, (penalty, predicted) in enumerate(zip(PENALTIES, found, strict=True), 1):
-        scores = validation_scores(predicted, labels, store.schema)
-        row = {"epoch": number, "step": number, "penalty": penalty}
-        rows.append(row | {f"val_{name}": value for name, value in scores.items()})
+        rows.append(history_row(number, penalty, predicted, labels, store.schema))
     for penalty in PENALTIES[: errors.mean(1).argmin() + 1]:
         fit_lbfgs(model, data, penalty, settings.mse)
     with atomic_path(out / FOLDS) as partial:
@@ -196,12 +207,11 @@ def fit_probe(
     for number, penalty in enumerate(tqdm(PENALTIES, desc="probe", unit="penalty"), 1):
         fit_lbfgs(model, data["train"], penalty, settings.mse)
         predicted = predict_features(model, data["val"].features, data["val"].kind)
-        scores = validation_scores(predicted, data["val"].labels.numpy(), store.schema)
-        if not np.isfinite(scores["kaggle_rmse"]):
+        row = history_row(number, penalty, predicted, data["val"].labels.numpy(), store.schema)
+        if not np.isfinite(row["val_kaggle_rmse"]):
             raise BadInput(f"{out}: the probe diverged (NaN, penalty {penalty}); take another backbone")
-        row = {"epoch": number, "step": number, "penalty": penalty}
-        rows.append(row | {f"val_{name}": value for name, value in scores.items()})
-        if scores["kaggle_rmse"] > min(row["val_kaggle_rmse"] for row in rows):
+        rows.append(row)
+        if row["val_kaggle_rmse"] > min(each["val_kaggle_rmse"] for each in rows):
             break
         best = copy.deepcopy(model.head.state_dict())
     model.head.load_state_dict(best)

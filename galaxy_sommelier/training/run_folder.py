@@ -151,7 +151,7 @@ def predict_kinds(
     place = {name: i for i, name in enumerate(store.ids)}
     return table.sort_values("id_str", key=lambda ids: ids.map(place), ignore_index=True)
 
-
+# %% ../../nbs/07_training/07_run_folder.ipynb #1bd14c96
 def predict_split(
     model: GalaxyModel,
     store: Store,
@@ -179,7 +179,7 @@ def predict_held_out(
         return table
     return pd.concat([table, predict_split(model, store, "test", settings)], ignore_index=True)
 
-
+# %% ../../nbs/07_training/07_run_folder.ipynb #446762dd
 def write_split(
     out: Path,  # the run folder, with `model/`
     store: Store,

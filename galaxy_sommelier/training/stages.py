@@ -88,7 +88,7 @@ def learned_from(
         ids["train"] += ids["val"]
     return Learned(hashed(ids["train"]), hashed(ids["val"])).both(before)
 
-
+# %% ../../nbs/07_training/08_stages.ipynb #5b0f5bc5
 def load_start(
     model: GalaxyModel,  # its weights are replaced
     folder: str | Path,  # a run folder, or a model folder
@@ -111,7 +111,7 @@ def load_start(
             "change the settings, or start from another model"
         ) from None
 
-
+# %% ../../nbs/07_training/08_stages.ipynb #9544fdfa
 def make_model(
     store: Store,  # whose questions the model answers
     settings: TrainSettings,
