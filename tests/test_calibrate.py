@@ -14,18 +14,20 @@ from galaxy_sommelier.evaluation.calibration import (
     answer_beta,
     answer_intervals,
     calibrate,
-    calibration_error,
     count_probability,
-    coverage,
-    equivalent_volunteers,
     read_calibration,
-    reliability,
     tempered,
-    vote_pit,
     votes_log_likelihood,
     write_calibration,
 )
 from galaxy_sommelier.evaluation.metrics import people, reached
+from galaxy_sommelier.evaluation.reliability import (
+    calibration_error,
+    coverage,
+    equivalent_volunteers,
+    reliability,
+    vote_pit,
+)
 from galaxy_sommelier.images.painting import sample_truth
 from galaxy_sommelier.images.simulation import true_fractions, vote
 
