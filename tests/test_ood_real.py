@@ -16,12 +16,11 @@ from galaxy_sommelier.catalog.gz2 import read_kaggle
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.data.splits import read_ids
-from galaxy_sommelier.evaluation.ood import distances, learn_known
 from galaxy_sommelier.images.pixels import BadImage, resize
 from galaxy_sommelier.images.stretch import read_any
 from galaxy_sommelier.models.features import encode_batch
 from galaxy_sommelier.models.model import build_model
-from galaxy_sommelier.studies.detection import altered_images, detection_table
+from galaxy_sommelier.studies.detection import altered_images, detection_table, distances, learn_known
 
 SIDE, CROP, TRAIN, TEST, MOST = 98, 0.6, 400, 150, 100
 
