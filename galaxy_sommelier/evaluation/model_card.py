@@ -78,7 +78,7 @@ SHOWN = {  # settings, by stage
     "probe": ("mse", "smoothing", "balance", "seed", "tta"),
     "head": ("views", *LEARNED),
     "lora": ("lora_rank", "lr", "layer_decay", "ema", *LEARNED),
-    "full": ("lr", "layer_decay", "ema", *LEARNED),
+    "full": ("frozen", "lr", "layer_decay", "ema", *LEARNED),
 }
 
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #bff615c3

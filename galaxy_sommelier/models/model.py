@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['HIDDEN', 'HEADS', 'CHOICES', 'DROP_PATH', 'GalaxyConfig', 'make_head', 'tree_softmax', 'kind_columns', 'GalaxyOutput',
            'GalaxyModel', 'check_choices', 'is_model', 'backbone_of', 'in_bands', 'build_model', 'model_folder',
-           'load_model', 'learned_by', 'unlearned', 'check_unlearned', 'predecessor_model', 'parameter_groups']
+           'load_model', 'learned_by', 'unlearned', 'check_unlearned', 'predecessor_model', 'parameter_groups',
+           'freeze']
 
 # %% ../../nbs/05_models/02_model.ipynb #b7fc8da4
 from collections.abc import Sequence
@@ -354,3 +355,15 @@ def parameter_groups(
         is_matrix = p.squeeze().ndim > 1 and (p in head or level[p] > 0)
         groups.setdefault((rate, weight_decay if is_matrix else 0.0), []).append(p)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+# %% ../../nbs/05_models/02_model.ipynb #6cdda0d6
+def freeze(
+    model: GalaxyModel,  # of any kind; is changed in place
+    blocks: int,  # 0: none
+) -> None:
+    """Keep the first blocks and the embedding of patches as they are: no gradient is computed for them."""
+    level = block_levels(model.backbone)
+    if blocks > (top := max(level.values())):
+        raise BadInput(f"frozen = {blocks}: the backbone has only {top} blocks")
+    for p in (p for p, number in level.items() if number <= blocks and blocks):
+        p.requires_grad_(False)

@@ -94,6 +94,9 @@ class TrainSettings(Settings):
     layer_decay: float = Field(
         0.8, gt=0, le=1, description="learning rate of a block relative to the block above, (0, 1]"
     )
+    frozen: Whole = Field(
+        0, ge=0, description="blocks next to the image that stay as they are: steps of stage \"full\" are faster"
+    )
     warmup: Share = Field(0.08, description="share of all steps in which the learning rates rise, [0, 1)")
     weight_decay: float = Field(0.05, ge=0, description="of matrices; biases, norms and embeddings have none")
     clip: float = Field(3.0, gt=0, description="largest norm of the gradient")

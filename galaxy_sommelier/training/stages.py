@@ -23,7 +23,7 @@ from ..data.mixture import open_store
 from ..data.dataset import GalaxyDataset
 from ..data.store import Store
 from ..models.backbone import backbone_facts, fold_bands
-from ..models.model import GalaxyModel, build_model, load_model, model_folder, parameter_groups
+from ..models.model import GalaxyModel, build_model, freeze, load_model, model_folder, parameter_groups
 from .checkpoints import disk_errors
 from .lora import add_lora, merge_lora
 from .probe import encode_split, fit_probe
@@ -158,6 +158,8 @@ def fit_images(
     s, weights = settings, None
     if s.stage == "lora":
         add_lora(model, s.lora_rank)
+    else:
+        freeze(model, s.frozen)
     data = {
         split: GalaxyDataset(store, store.indices(split), s.image_size, s.crop, margin=margin)
         for split, margin in (("train", MARGIN), ("val", 1.0))
