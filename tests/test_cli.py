@@ -326,10 +326,13 @@ def test_what_the_message_about_a_fits_file_names_can_be_done(tmp_path):
     advice = "write BUNIT = 'nanomaggy' and BANDS = 'gri' or BANDS = 'grz' into the header"
     refused(advice, *words, "--out", tmp_path / "store")
     assert [each.name for each in tmp_path.iterdir()] == ["files"]
-    fits.setval(path, "BUNIT", value="nanomaggy")
     fits.setval(path, "BANDS", value="grz")
+    code, output = sommelier(*words, "--out", tmp_path / "given", "--unit", "nanomaggy")
+    assert code == 0 and "1 galaxy, 0 images left out" in output, output
+    fits.setval(path, "BUNIT", value="nanomaggy")
     code, output = sommelier(*words, "--out", tmp_path / "store")
     assert code == 0 and "1 galaxy, 0 images left out" in output, output
+    assert np.array_equal(Store(tmp_path / "given").image(0), Store(tmp_path / "store").image(0))
 
 
 # bad input: a full disk

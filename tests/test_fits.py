@@ -7,6 +7,7 @@ import time
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -14,6 +15,8 @@ from PIL import Image
 
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.core.tables import header as columns
+from galaxy_sommelier.data.inputs import open_images
+from galaxy_sommelier.data.leaks import thumbnails
 from galaxy_sommelier.images.fits import FitsImage, LeftOut, _tell, is_fits, join, read_fits
 from galaxy_sommelier.images.pixels import BadImage
 from galaxy_sommelier.images.stretch import RECIPES, decode_any, default_recipe, read_any, resample, to_rgb
@@ -678,6 +681,21 @@ def test_what_the_message_says_to_write_into_the_header_helps(tmp_path):
     with pytest.raises(BadImage, match="SURVEY = 'SDSS' or 'DECaLS'"):
         read_any(write(path, griz, **cards))
     assert read_any(write(path, griz, SURVEY="DECaLS", **cards)).shape == (SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("unit, factor", [("nanomaggy", 1), ("uJy", 3.631)])
+def test_a_unit_that_is_given_stands_for_that_of_the_header(unit, factor, tmp_path, grz):
+    light = scene((0.3, 0.6, 0.9)).astype(np.float64) * factor
+    path = write(tmp_path / "cube.fits", light, BANDS="grz", BUNIT="adu")
+    with pytest.raises(BadImage, match="the option --unit nanomaggy stands for that BUNIT"):
+        read_any(path)
+    image = read_fits(path, unit)
+    assert image.unit == "nanomaggy" and np.allclose(image.bands, read_fits(grz).bands, rtol=1e-4, atol=1e-7)
+    assert np.abs(read_any(path, unit=unit).astype(int) - read_any(grz)).max() <= 1
+    table = pd.DataFrame({"id_str": ["one"], "path": [str(path)]})
+    assert len(thumbnails(table, unit)[0]) == 1 and len(thumbnails(table)[0]) == 0
+    _, squares, bad = open_images([("one", path)], 32, 1.0, unit=unit)
+    assert len(squares) == 1 and not bad
 
 
 def test_a_named_recipe_takes_unnamed_bands_in_their_order():

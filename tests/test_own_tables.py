@@ -1,6 +1,7 @@
 """Tables of one's own and predictions in every format, from the command line."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from commands import refused, sommelier
 from PIL import Image
 
 from galaxy_sommelier.catalog.schema import GZ2
+from galaxy_sommelier.catalog.sources import read_source
 from galaxy_sommelier.data.export import read_facts
 from galaxy_sommelier.data.store import Store
 from galaxy_sommelier.images.simulation import simulate
@@ -52,6 +54,16 @@ def test_a_table_of_ones_own_in_every_format(own, ending, tmp_path):
     back = back.loc[table.id_str.astype(str)]
     np.testing.assert_allclose(back.ra, table.RA)
     np.testing.assert_allclose(back[GZ2.columns], table[GZ2.columns], atol=1e-6)
+
+
+def test_columns_can_be_added_to_a_table_of_many_columns(own):
+    root, table = own
+    more = {f"more_{number}": number for number in range(120)}
+    many = table.join(pd.DataFrame(more, index=table.index))
+    many.drop(columns=["RA", "DEC"]).to_csv(root / "many.csv", index=False)
+    with warnings.catch_warnings(action="error"):  # such as that of pandas about a fragmented table
+        galaxies = read_source("table", root, "many.csv").assign(weight=1.0)
+    assert galaxies.ra.isna().all() and galaxies.more_119.eq(119).all()
 
 
 def test_rounded_ids_and_rounded_fractions(own, tmp_path):

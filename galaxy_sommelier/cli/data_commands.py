@@ -21,6 +21,7 @@ from galaxy_sommelier.cli.options import (
     folder_option,
     kind_names,
     main,
+    unit_option,
 )
 from ..core.files import BadInput, few_of, how_many, read_json
 
@@ -116,7 +117,9 @@ def weighted(
     return galaxies.assign(weight=weights)
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #428a6a4c
-def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids, val_ids, test, val, seed):
+def selected(
+    source, root, reference_ids, *, table, kind, exclude_ids, test_ids, val_ids, test, val, seed, unit
+):
     """Read a download; return the galaxy table to pack and the split of each galaxy."""
     from galaxy_sommelier.catalog.sources import read_source
     from galaxy_sommelier.data.leaks import keep_out, on_one_side
@@ -129,7 +132,7 @@ def selected(source, root, reference_ids, *, table, kind, exclude_ids, test_ids,
     chosen = [read_ids(ids, among=galaxies.id_str) if ids else None for ids in (test_ids, val_ids)]
     splits, moved = split(galaxies.id_str, val, test, seed, *chosen), None
     if source != "images":
-        splits, moved = on_one_side(galaxies, splits)
+        splits, moved = on_one_side(galaxies, splits, unit)
         if any(chosen):  # the lists stay as they are
             others = ~galaxies.id_str.isin(moved).to_numpy()
             galaxies, splits = galaxies[others], splits[others]
@@ -201,14 +204,16 @@ class PrepareCommand(click.Command):
     default=1.0,
     help="size of the galaxies in the images, relative to the frame of Galaxy Zoo 2",
 )
+@unit_option
 @click.option("--class-folders", type=Path, help="also sort the images into folders by class, here")
 @click.option("--seed", default=42, help="of the split by hash")
-def prepare_command(source, root, out, reference_ids, class_folders, max_bad, scale, **options):
+def prepare_command(source, root, out, reference_ids, class_folders, max_bad, scale, unit, **options):
     """Pack images and votes into a store, split into train, val and test.
 
     Fractions are of the volunteers who were asked (0 to 1). FITS images are
-    converted by their headers. Missing or broken images are left out and
-    named in store.json. After an interruption the same command continues.
+    converted by their headers; give --unit where BUNIT is missing. Missing or
+    broken images are left out and named in store.json. After an interruption
+    the same command continues.
 
     \b
     SOURCE      expected under --root
@@ -242,9 +247,10 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
 
     if class_folders and class_folders.exists():
         raise BadInput(f"{class_folders}: exists already; name a new folder for --class-folders")
-    galaxies, splits = selected(source, root, reference_ids, **options)
+    galaxies, splits = selected(source, root, reference_ids, unit=unit, **options)
     made = {"split": splits, "max_bad": max_bad, "made_by": f"sommelier prepare {source}"}
     made |= {"kinds": galaxies.attrs["kinds"], "scale": scale, "moved": galaxies.attrs["moved"]}
+    made |= {"unit": unit}
     report = write_store(galaxies, out, schema_of(galaxies, root), **made)
     click.echo(f"{galaxies.attrs['table']}: {how_many(galaxies.attrs['rows'], 'galaxy')}")
     echo_images(out, report.to_dict())

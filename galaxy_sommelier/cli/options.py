@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'AGAIN', 'GOES_ON', 'HELP', 'SHARE', 'ENDINGS', 'WIDTH', 'one_line', 'plain_warning', 'at_home', 'Verbs',
-           'main', 'values_options', 'file_option', 'folder_option', 'LazyChoice', 'kind_names', 'echo_images',
-           'echo_table', 'echo_meanings', 'is_number', 'short', 'with_intervals', 'echo_rows', 'echo_metrics']
+           'main', 'values_options', 'file_option', 'folder_option', 'LazyChoice', 'unit_names', 'unit_option',
+           'kind_names', 'echo_images', 'echo_table', 'echo_meanings', 'is_number', 'short', 'with_intervals',
+           'echo_rows', 'echo_metrics']
 
 # %% ../../nbs/10_cli/01_options.ipynb #d3c3abdb
 import os
@@ -139,6 +140,19 @@ class LazyChoice(click.Choice):
     @property
     def choices(self):
         return tuple(self.names())
+
+
+def unit_names() -> tuple[str, ...]:
+    """Units in which FITS files may give calibrated fluxes."""
+    from galaxy_sommelier.images.fits_header import UNITS
+
+    return UNITS
+
+
+def unit_option(verb):
+    """Add --unit."""
+    help = "unit of the numbers in FITS files, in place of BUNIT in their headers"
+    return click.option("--unit", type=LazyChoice(unit_names), help=help)(verb)
 
 
 def kind_names() -> tuple[str, ...]:

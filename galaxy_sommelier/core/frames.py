@@ -84,7 +84,7 @@ def read_all(
             with suppress(pa.ArrowInvalid):
                 column = column.cast(pa.string())
         columns[name] = as_series(column)
-    return pd.DataFrame(columns, copy=False)
+    return pd.DataFrame(columns)  # copied into few blocks, to which columns can be added
 
 # %% ../../nbs/00_core/07_frames.ipynb #6df26c02
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:

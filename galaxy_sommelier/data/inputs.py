@@ -39,7 +39,11 @@ from ..images.stretch import read_any
 Row = tuple[str, bytes | Path | None]  # id, and the bytes or the path of an image file
 
 
-def open_image(name: str, image: bytes | Path | None) -> np.ndarray:  # (H, W, 3) uint8
+def open_image(
+    name: str,
+    image: bytes | Path | None,
+    unit: str | None = None,  # of the numbers of FITS files, one of UNITS; None: by the header
+) -> np.ndarray:  # (H, W, 3) uint8
     """Return the pixels of a galaxy's image, or raise `BadImage`."""
     if image is None:
         raise BadImage(name, "has no file")
@@ -47,7 +51,7 @@ def open_image(name: str, image: bytes | Path | None) -> np.ndarray:  # (H, W, 3
         return check_blank(decode(image, name), name)
     if not image.exists():
         raise BadImage(name, f"there is no file {readable(str(image))}")
-    return read_any(image)
+    return read_any(image, unit=unit)
 
 
 def open_images(
@@ -55,12 +59,13 @@ def open_images(
     size: int,  # pixels
     crop: float,  # share of the frame's side, above 0 and up to 1
     bands: int = 3,  # 1: of a single band
+    unit: str | None = None,  # of FITS files, see `open_image`
 ) -> tuple[list[str], torch.Tensor, dict[str, str]]:  # ids, uint8 (B, bands, size, size), the bad and why
     """Return galaxies as square images, and the reasons why others cannot be read."""
     ids, good, bad = [], [], {}
     for name, image in rows:
         try:
-            pixels = in_bands(open_image(name, image), bands, name)
+            pixels = in_bands(open_image(name, image, unit), bands, name)
             good.append(resize([pixels], crop, size))  # one by one: frames may be large
             ids.append(name)
         except BadImage as error:
@@ -75,6 +80,7 @@ def open_ahead(
     batch_size: int,  # galaxies at once
     threads: int | None = None,  # None: one for each core, eight at most
     bands: int = 3,  # 1: of a single band
+    unit: str | None = None,  # of FITS files, see `open_image`
 ) -> Iterator[tuple[list[str], torch.Tensor, dict[str, str]]]:  # as from `open_images`
     """Open galaxies in batches, ahead of their use."""
     rows, waiting, threads = iter(rows), deque(), threads or min(8, os.cpu_count())
@@ -85,7 +91,7 @@ def open_ahead(
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             while (batch := list(islice(rows, batch_size))) or waiting:
                 if batch:
-                    waiting.append(pool.submit(open_images, batch, size, crop, bands))
+                    waiting.append(pool.submit(open_images, batch, size, crop, bands, unit))
                 if not batch or len(waiting) > threads:
                     yield waiting.popleft().result()
     finally:

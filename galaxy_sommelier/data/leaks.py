@@ -10,6 +10,7 @@ __all__ = ['THUMB', 'SIDES', 'MIDDLE', 'BLOCK', 'STEPS', 'REACH', 'WINDOW', 'CYC
 # %% ../../nbs/04_data/04_leaks.ipynb #865e56d8
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import astropy.units as u
@@ -59,12 +60,12 @@ def by_sky(
 THUMB = 64  # pixels
 
 
-def _thumbnail(source):
+def _thumbnail(source, unit):
     """Return a grey thumbnail of an image file (path or bytes), or the reason why there is none."""
     try:
         if not isinstance(source, bytes | str | os.PathLike):
             return "has no image"
-        pixels = decode(source) if isinstance(source, bytes) else read_any(source)
+        pixels = decode(source) if isinstance(source, bytes) else read_any(source, unit=unit)
         return resize([pixels], 1.0, THUMB)[0].float().mean(0).round().to(torch.uint8).numpy()
     except BadImage as error:
         return error.reason
@@ -72,12 +73,13 @@ def _thumbnail(source):
 
 def thumbnails(
     table: pd.DataFrame,  # with images in `jpeg`, or else their files in `path`
+    unit: str | None = None,  # of the numbers of FITS files, one of UNITS; None: by the header
 ) -> tuple[np.ndarray, np.ndarray, ImageReport]:  # row numbers, (n, 64, 64) uint8 of them, and the bad
     """Make grey thumbnails of the images of a galaxy table."""
     source = "jpeg" if "jpeg" in table else "path"
     need(table, ["id_str", source], "leaks")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = pool.map(_thumbnail, table[source])
+        made = pool.map(partial(_thumbnail, unit=unit), table[source])
         made = list(tqdm(made, "thumbnails", len(table), disable=len(table) < 2000))
     bad = {name: one for name, one in zip(table.id_str, made, strict=True) if isinstance(one, str)}
     rows = np.array([row for row, one in enumerate(made) if not isinstance(one, str)], dtype=np.int64)
@@ -259,11 +261,12 @@ def twins_across(
     table: pd.DataFrame,  # galaxy table with images, rows numbered from 0
     splits: np.ndarray,  # "train", "val" or "test" of each row
     threshold: float = SAME,  # likeness from which two images show the same galaxy
+    unit: str | None = None,  # of FITS files, see `thumbnails`
 ) -> pd.DataFrame:  # row_a, row_b: the same galaxy on two sides
     """Find galaxies that are on two sides of a split, by position and by image."""
     held = np.flatnonzero(splits != "train")
     pairs = by_sky(table.iloc[held], table)[["row_a", "row_b"]]
-    rows, thumbs, _ = thumbnails(table)
+    rows, thumbs, _ = thumbnails(table, unit)
     among = np.flatnonzero(np.isin(rows, held))
     alike = by_image(thumbs[among], thumbs, threshold, k=3)  # one of the three is the image itself
     alike = alike.assign(row_a=rows[among[alike.row_a]], row_b=rows[alike.row_b])[["row_a", "row_b"]]
@@ -275,10 +278,11 @@ def twins_across(
 def on_one_side(
     table: pd.DataFrame,  # galaxy table with images
     splits: pd.Series,  # from `splits.split`, in the order of the table
+    unit: str | None = None,  # of FITS files, see `thumbnails`
 ) -> tuple[pd.Series, list[str]]:  # the new splits; id_str of the galaxies that moved
     """Move galaxies that are on two sides of a split to one: the test side, else the validation side."""
     table, sides = table.reset_index(drop=True), splits.to_numpy(object).copy()
-    pairs = twins_across(table, sides)
+    pairs = twins_across(table, sides, unit=unit)
     size = len(table)
     links = coo_array((np.ones(len(pairs)), (pairs.row_a, pairs.row_b)), shape=(size, size))
     groups = pd.Series(connected_components(links, directed=False)[1])

@@ -12,6 +12,7 @@ import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +47,13 @@ def checked_image(
     name: str,  # of the image, for the error
     path: str | None,  # of its file
     pixels: np.ndarray | None = None,  # (H, W, 3) uint8, if it is in memory instead
+    unit: str | None = None,  # of the numbers of a FITS file, one of UNITS; None: by the header
 ) -> tuple[bytes, bool]:  # an image file that `decode` can read; whether it is grey
     """Return the bytes of one image, or raise `BadImage`."""
     if pixels is None and (path is None or pd.isna(path)):
         raise BadImage(name, "has no image")
     data = None if pixels is not None else read_bytes(path)
-    pixels = check_blank(pixels, name) if data is None else decode_any(data, str(path))
+    pixels = check_blank(pixels, name) if data is None else decode_any(data, str(path), unit=unit)
     grey = is_grey(pixels)
     if data is None or is_fits(data):
         data = encode(pixels[..., :1] if grey else pixels)
@@ -79,31 +81,31 @@ def write_shard(
     return np.array(places, dtype=np.int64).reshape(-1, 2)
 
 # %% ../../nbs/04_data/02_store.ipynb #6d452003
-def _checked(name, path, pixels):
+def _checked(name, path, pixels, unit):
     """Return the bytes of an image and whether it is grey, or the reason why there are none."""
     try:
-        return checked_image(name, path, pixels)
+        return checked_image(name, path, pixels, unit)
     except BadImage as error:
         return error.reason
 
 
-def _collect(rows, images, pool):
+def _collect(rows, images, pool, unit):
     """Return the rows with a good image, these images, whether all are grey, and the other reasons by id."""
     paths = rows.path if "path" in rows else [None] * len(rows)
     pixels = [None] * len(rows) if images is None else (images[row] for row in rows.index)
-    made = list(pool.map(_checked, rows.id_str, paths, pixels))
+    made = list(pool.map(_checked, rows.id_str, paths, pixels, repeat(unit)))
     good = np.array([isinstance(one, tuple) for one in made], dtype=bool)
     bad = {name: one for name, one in zip(rows.id_str, made, strict=True) if isinstance(one, str)}
     kept = [one for one in made if isinstance(one, tuple)]
     return rows[good], [data for data, _ in kept], all(grey for _, grey in kept), bad
 
 # %% ../../nbs/04_data/02_store.ipynb #1b473397
-def _inputs(rows):
+def _inputs(rows, unit):
     """Return a fingerprint of some rows and their image files."""
     known = rows.drop(columns="path", errors="ignore")  # paths may be no UTF-8
     content = pd.util.hash_pandas_object(known, index=False).to_numpy()
     files = map(_file_state, rows.path) if "path" in rows else ()
-    return sha256_of(content.tobytes(), ",".join(rows.columns), *files)
+    return sha256_of(content.tobytes(), ",".join(rows.columns), unit or "", *files)
 
 
 def _file_state(path):
@@ -129,12 +131,12 @@ def _kept(file, note, inputs):
     return known if same else None
 
 # %% ../../nbs/04_data/02_store.ipynb #d8d57b56
-def _pack(file, rows, images, pool):
+def _pack(file, rows, images, pool, unit):
     """Make one shard, or keep an earlier one; return its note."""
-    note, inputs = file.with_suffix(".json"), _inputs(rows) if images is None else None
+    note, inputs = file.with_suffix(".json"), _inputs(rows, unit) if images is None else None
     if inputs and (known := _kept(file, note, inputs)):
         return known
-    good, encoded, grey, bad = _collect(rows, images, pool)
+    good, encoded, grey, bad = _collect(rows, images, pool, unit)
     if not encoded:
         return {"shard": None, "bad": bad, "grey": True}
     places = write_shard(file, good.drop(columns="path", errors="ignore"), encoded)
@@ -149,14 +151,14 @@ def _pack(file, rows, images, pool):
 SHARD, INDEX = "shard-{:05d}.parquet", "images.index"
 
 
-def _write_shards(folder, table, images, shard_size, report):
+def _write_shards(folder, table, images, shard_size, report, unit):
     """Write all shards; return the places of the images, the records of the shards, and the bands."""
     places, shards, grey = [], [], True
     bar = tqdm(total=len(table), desc="pack", disable=len(table) < 2000)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for start in range(0, len(table), shard_size):
             rows = table.iloc[start : start + shard_size]
-            made = _pack(folder / SHARD.format(len(shards)), rows, images, pool)
+            made = _pack(folder / SHARD.format(len(shards)), rows, images, pool, unit)
             report.bad.update(made["bad"])
             grey = grey and made["grey"]
             if made["shard"]:
@@ -202,6 +204,7 @@ def write_store(
     scale: float = 1.0,  # size of galaxies in the images, 1 in a frame 8.48 petroR90_r wide
     moved: list[str]
     | None = None,  # ids that changed the side to join a copy; None: copies were not looked for
+    unit: str | None = None,  # of the numbers of FITS files, one of UNITS; None: by the header
 ) -> ImageReport:  # how many images are in it, and what was wrong with the others
     """Pack a galaxy table and its images into a folder; after an interruption the same call continues."""
     table = _ready(table, out, schema, images)
@@ -212,7 +215,7 @@ def write_store(
         folder.mkdir(exist_ok=True)
         lock.enter_context(alone(folder))
         report = ImageReport()
-        places, shards, bands = _write_shards(folder, table, images, shard_size, report)
+        places, shards, bands = _write_shards(folder, table, images, shard_size, report, unit)
         try:
             report.check(max_bad)
         except BadInput:  # what is refused leaves nothing behind

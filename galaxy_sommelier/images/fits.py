@@ -220,7 +220,7 @@ def _assemble(hdus, name, unit):
     headers = [ChainMap(hdu.header, file) for hdu in planes.bands]  # an extension's, then the file's
     counts = [math.prod(sides(hdu)[:-2]) for hdu in planes.bands]
     names = sum(map(band_names, headers, counts), [])
-    scales = [flux_scale(header) if unit is None else (1.0, unit) for header in headers]
+    scales = [flux_scale(ChainMap({"BUNIT": unit} if unit else {}, header)) for header in headers]
     units = sorted({unit for _, unit in scales})
     if len(units) > 1:
         raise BadInput(f"has bands in different units ({', '.join(units)}); convert them to one")
@@ -250,7 +250,7 @@ _reading = threading.Lock()
 def decode_fits(
     data: bytes,  # content of a FITS file, compressed or not
     name: str = "",  # of the file, for errors
-    unit: str | None = None,  # of the numbers, e.g. "nanomaggy", instead of the header's
+    unit: str | None = None,  # of the numbers, as in UNITS, in place of BUNIT; None: by the header
 ) -> FitsImage:
     """Decode the bytes of a FITS file, or raise `BadImage`."""
     if not data:
@@ -273,7 +273,7 @@ def decode_fits(
 # %% ../../nbs/02_images/07_fits.ipynb #0c443b21
 def read_fits(
     path: str | Path,  # a FITS file
-    unit: str | None = None,  # of the numbers, e.g. "nanomaggy", instead of the header's
+    unit: str | None = None,  # of the numbers, as in UNITS, in place of BUNIT; None: by the header
 ) -> FitsImage:
     """Read a FITS file, or raise `BadImage`."""
     return decode_fits(read_bytes(path), str(path), unit)

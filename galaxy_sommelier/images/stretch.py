@@ -177,6 +177,7 @@ def _missing_cards(image, possible):  # what to write into the header, so that o
         cards += [" or ".join(bands) or ", ".join(f"BAND{i + 1}" for i in range(len(image.names)))]
     condition = "if the bands run from blue to red in nanomaggies"
     advice = f"write {' and '.join(cards)} into the header, as with astropy.io.fits.setval"
+    advice += "" if image.unit == "nanomaggy" else "; the option --unit nanomaggy stands for that BUNIT"
     advice += f"; in Python, to_rgb also takes a recipe ({' or '.join(possible)})"
     return f"{condition}, {advice}"
 
@@ -227,11 +228,12 @@ def decode_any(
     data: bytes,  # content of a JPEG, PNG or FITS file
     name: str = "",  # what to call it in an error
     max_missing: float = 0.2,  # largest share of a band's pixels that may be missing, 0 to 1
+    unit: str | None = None,  # of the numbers of a FITS file, one of UNITS; None: by the header
 ) -> np.ndarray:  # (H, W, 3) uint8, red green blue
     """Decode an image file, or a FITS file by the recipe that its header implies."""
     if not is_fits(data):
         return check_blank(decode(data, name), name)
-    image = decode_fits(data, name)
+    image = decode_fits(data, name, unit)
     try:
         recipe = default_recipe(image)
         worst = max(_order(image, recipe), key=lambda band: image.missing[band])
@@ -249,6 +251,7 @@ def decode_any(
 def read_any(
     path: str | Path,  # a JPEG, PNG or FITS file
     max_missing: float = 0.2,  # largest share of a band's pixels that may be missing, 0 to 1
+    unit: str | None = None,  # of the numbers of a FITS file, one of UNITS; None: by the header
 ) -> np.ndarray:  # (H, W, 3) uint8, red green blue
     """Read an image file or a FITS file as an image, or raise `BadImage`."""
-    return decode_any(read_bytes(path), str(path), max_missing)
+    return decode_any(read_bytes(path), str(path), max_missing, unit)
