@@ -200,6 +200,18 @@ def test_an_image_is_turned_as_its_exif_demands(kind, orientation):
     assert np.abs(pixels.astype(int) - seen).max() <= 4
 
 
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_dark_image_is_as_deep_as_it_declares_and_a_warning_says_so_once(colour, tmp_path):
+    deep = np.round((PIXELS if colour else GREY) * (32767 / 255)).astype(np.uint16)  # of 15 bits
+    with pytest.warns(UserWarning, match="uses 15; it is read as declared, half as bright") as told:
+        seen = [decode(deep_png(deep), str(tmp_path / f"{number}.png")) for number in range(2)]
+    assert len(told) == 1 and str(told[0].message).startswith(f"{tmp_path}: ")
+    expected = PIXELS if colour else np.dstack([GREY] * 3)
+    assert all(np.abs(2.0 * each - expected).max() <= 2 for each in seen)
+    if not colour:  # the header gives the number of bits
+        assert np.abs(decode(deep_png(deep, 15), "deep.png") - expected.astype(float)).max() <= 2
+
+
 def test_damaged_exif_does_no_harm():
     exif = b"Exif\0\0II*\0\xff\xff\xff\xff\x07\0"
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif

@@ -9,7 +9,9 @@ __all__ = ['MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'FORMATS', 'MAX_BYTES', 'CONTRA
 
 # %% ../../nbs/02_images/01_pixels.ipynb #0f5f9e0e
 import io
+import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +112,18 @@ def _decode_jpeg(data, name):
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")  # all that Pillow may open
 
 
+@cache
+def _tell_dim(folder):  # once
+    text = "an image declares 16 bits and uses 15; it is read as declared, half as bright as with 15 bits"
+    warnings.warn(f"{folder}: {text}; if it has 15, stretch it to 8 bits first", stacklevel=2)
+
+
 def _check_depth(values, white, name):  # values: (H, W) or (H, W, 3)
     if values.max() < (white + 1) // 4:
         text = f"its brightest value is {values.max():,} of {white:,}, as if it held fewer than 16 bits"
         raise BadImage(name, f"{text}; stretch it to 8 bits first")
+    if values.max() < (white + 1) // 2:
+        _tell_dim(str(Path(name).parent))
 
 
 def _depth(image, data):  # number of bits that the header names, of those that a pixel has
@@ -177,7 +187,7 @@ def decode(
     data: bytes,  # the content of an image file
     name: str = "",  # what to call it in an error
 ) -> np.ndarray:  # (H, W, 3) uint8, red green blue
-    """Decode the bytes of an image, or raise `BadImage`."""
+    """Decode the bytes of an image, of 16 bits where that is all it declares, or raise `BadImage`."""
     if not data:
         raise BadImage(name, "is empty")
     if data[:2] != b"\xff\xd8":
