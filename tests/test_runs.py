@@ -233,12 +233,15 @@ def test_wrong_parameters_are_refused_before_anything_starts(nap, tmp_path):
     assert not (tmp_path / "one").exists()
 
 
-def test_a_parameter_that_a_cell_refuses_after_a_simulated_sky_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("experiment, small, text", [
+    ("throughput", ("-p", "images", "20", "-p", "frame", "64", "-p", "image_size", "3"), "image_size"),
+    ("ood", ("-p", "simulated", "30"), "training galaxies to learn from"),
+])  # fmt: skip
+def test_what_a_cell_refuses_after_a_simulated_sky_leaves_nothing(experiment, small, text, tmp_path):
     here = {**os.environ, "GALAXY_SOMMELIER_DATA": str(tmp_path / "data")}
     for out in ((), ("--out", tmp_path / "one")):
-        small = ("-p", "images", "20", "-p", "frame", "64", "-p", "image_size", "3")
-        done = sommelier("run", "throughput", *out, *small, env=here)
-        assert done.returncode == 2 and "image_size" in done.stderr, done.stderr
+        done = sommelier("run", experiment, *out, *small, env=here)
+        assert done.returncode == 2 and text in done.stderr, done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not (tmp_path / "one").exists()
 
