@@ -1,4 +1,4 @@
-"""How good is a model on galaxies that it never saw? One row of scores for each of three test sets.
+"""How good is a model on galaxies that it never saw? Scores on three test sets, and at other sizes.
 
 STORES is made by configs/shipped_data.sh. The natural test galaxies of the challenge are scored in its own
 kind of fractions, those of `gz2/` against weighted fractions (without the ones that are in a training set,
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from galaxy_sommelier.cli.front_door import predict
 from galaxy_sommelier.core.files import write_json
 from galaxy_sommelier.data.store import Store
 from galaxy_sommelier.evaluation.calibration import calibration_of, fraction_coverage, read_calibration
@@ -22,7 +23,7 @@ from galaxy_sommelier.evaluation.intervals import intervals
 from galaxy_sommelier.evaluation.metrics import training_mean
 from galaxy_sommelier.models.model import load_model, model_folder
 from galaxy_sommelier.studies.survey_scores import mean_scores, score_survey
-from galaxy_sommelier.training.run_folder import predict_kinds
+from galaxy_sommelier.training.run_folder import fitting_kind, predict_kinds
 
 SHOWN = ("kaggle_rmse", "mean_r", "smooth_featured_accuracy")
 
@@ -52,6 +53,19 @@ def core(model, table: pd.DataFrame, store: Store, rows: np.ndarray) -> dict:
     return found | {"n": len(rows), "answers": scored.answers}
 
 
+def sizes(name: str, stores: Path) -> dict:
+    """Score the natural test galaxies at other sizes in their images than the model is told."""
+    challenge, found = Store(stores / "kaggle"), {}
+    kind = fitting_kind(load_model(name), challenge.kinds[0])
+    for factor in (0.5, 0.7, 1.0, 1.4, 2.0, 3.0):
+        options = {"tta": False, "scale": 1 / factor, "kind": kind}
+        table = predict(stores / "kaggle", name, split="test", **options)
+        rmse = evaluate_file(table, challenge, "test")["kaggle_rmse"]
+        above = float((table["ood_score"] > 1).mean())
+        found[f"{factor:g} times"] = {"kaggle_rmse": rmse, "ood_score above 1": above}
+    return found
+
+
 def measure(name: str, stores: Path, data: Path) -> dict:
     """Return the scores of a model on all three test sets."""
     model, found = load_model(name), {}
@@ -78,6 +92,7 @@ def measure(name: str, stores: Path, data: Path) -> dict:
 
     rows = np.arange(len(stripe))
     found["stripe 82"] = core(model, predict_kinds(model, stripe, rows), stripe, rows)
+    found["natural test, other sizes"] = sizes(name, stores)
     return found
 
 

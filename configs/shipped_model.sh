@@ -8,7 +8,7 @@ data=$1 out=$2 backbone=$3
 weights=galaxy_sommelier/weights/sommelier-small
 
 [ -e "$out/all" ] || bash configs/shipped_data.sh "$data" "$out"
-sommelier train "$out/all" --backbone "$backbone" --config configs/shipped.yaml --out "$out/run"
+sommelier train "$out/all" --backbone "$backbone" -c configs/shipped.yaml --out "$out/run"
 [ -e "$out/run/model/calibration.json" ] || sommelier calibrate "$out/run" "$out/all" --split val
 sommelier card "$out/run" --store "$out/all"
 mkdir -p "$weights"
