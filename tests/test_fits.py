@@ -402,6 +402,9 @@ SEGMENTS = (BLOB > 0.2).astype(np.int32) + 2 * (X > 60)
 MAPS = {
     "galaxy.fits": ("a noise map", [BLOB], {"BUNIT": "1/nanomaggy^2"}),
     "j8hm01_drz.wht.fits": ("a weight", [BLOB + 900], {}),
+    "0831p015-w1-unc-3.fits": ("a noise map", [BLOB], {}),
+    "stk.g.unconv.wt.fits": ("a weight", [BLOB + 900], {}),
+    "ngc1300_psf.fits": ("a point spread function", [BLOB], {}),
     "ngc1300_seg.fits.gz": ("a map of sources", [SEGMENTS], {}),
     "labels.fits": ("holds a map", [SEGMENTS], {}),
     "floats.fits": ("holds a map", [SEGMENTS.astype(np.float32)], {}),

@@ -10,6 +10,7 @@ from astropy.table import Table
 from commands import refused, sommelier
 from PIL import Image
 
+from galaxy_sommelier.catalog.classes import class_folders
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.catalog.sources import read_source
 from galaxy_sommelier.data.export import read_facts
@@ -64,6 +65,49 @@ def test_columns_can_be_added_to_a_table_of_many_columns(own):
     with warnings.catch_warnings(action="error"):  # such as that of pandas about a fragmented table
         galaxies = read_source("table", root, "many.csv").assign(weight=1.0)
     assert galaxies.ra.isna().all() and galaxies.more_119.eq(119).all()
+
+
+@pytest.mark.parametrize("columns, text", [
+    ({"weight": [np.nan] + [1.0] * 29}, "weight of 587722981742084144 is nan (1 such row"),
+    ({"weight": [-1] * 30}, "weight of 587722981742084144 is -1 (30 such row"),
+    ({"weight": [np.inf] * 30}, "is inf (30 such rows); give numbers from 0 on"),
+    ({"bar_yes_votes": [-3] + [1] * 29}, "column 'bar_yes_votes' holds a number below 0"),
+    ({"bar_yes_votes": [2.5] + [1] * 29}, "holds something that is no whole number"),
+    ({"RA": [np.inf] * 30}, "ra of 587722981742084144 is inf"),
+    ({"Ra": 1.0}, "the columns RA and Ra are both 'ra'; remove one"),
+    ({"path": np.arange(30) + 0.5}, "column 'path' holds floating-point numbers"),
+    ({"path": range(30)}, "none of 30 galaxies has an image"),
+    ({"id_str": [None, *"abcdefghijklmnopqrstuvwxyz123"]}, "id_str is empty in 1 row; give each"),
+    ({"id_str": [f"b'{i}'" for i in range(30)]}, "id_str b'0' is text as Python prints it (30 such rows)"),
+    ({"id_str": [f"np.str_('{i}')" for i in range(30)]}, "id_str np.str_('0') is text as Python prints it"),
+])  # fmt: skip
+def test_a_table_that_would_be_wrong_without_a_word_is_refused(own, columns, text, tmp_path):
+    root, table = own
+    table.assign(**columns).to_parquet(root / "wrong.parquet")
+    refused(text, "prepare", "table", "--root", root, "--table", "wrong.parquet", "--out", tmp_path / "store")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--val", "--test", "--max-bad", "--scale"])
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_an_option_takes_finite_numbers(own, option, number, tmp_path):
+    words = "prepare", "images", "--root", own[0], "--out", tmp_path / "store", option, number
+    code, output = sommelier(*words)
+    assert code == 2 and ("finite number" in output or "range" in output) and not list(tmp_path.iterdir())
+
+
+def test_class_folders_keep_to_their_folder_and_to_their_files(own, tmp_path):
+    root, ids = own[0], ["one-1", "two-1", "two-../../out", "two-a/b"]
+    paths = [str(root / "images" / f"{number}.png") for number in range(4)]
+    before = [(root / path).read_bytes() for path in paths]
+    galaxies = pd.DataFrame({"id_str": ids, "path": paths})
+    labels = pd.DataFrame({"id_str": ids, "label": "smooth", "confidence": 0.9})
+    assert class_folders(galaxies, labels, tmp_path / "sorted") == []
+    assert sorted(path.name for path in (tmp_path / "sorted" / "smooth").iterdir()) == [
+        "one-1.png", "two-..%2F..%2Fout.png", "two-1.png", "two-a%2Fb.png"
+    ]  # fmt: skip
+    assert [(root / path).read_bytes() for path in paths] == before
+    assert [path.name for path in tmp_path.iterdir()] == ["sorted"]
 
 
 def test_rounded_ids_and_rounded_fractions(own, tmp_path):

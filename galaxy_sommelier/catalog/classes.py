@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -204,13 +205,15 @@ def class_folders(
     chosen = labels[labels.label.notna()]
     chosen = chosen.merge(table[["id_str", "path"]], on="id_str", how="left", validate="one_to_one")
     chosen["ID"] = chosen.id_str.str.split("-", n=1).str[-1]
+    if chosen.ID.duplicated().any():  # one native id in two campaigns
+        chosen["ID"] = chosen.id_str
     there = chosen.path.map(lambda path: isinstance(path, str) and Path(path).is_file()).astype(bool)
     rows, total = chosen[there].itertuples(), int(there.sum())
     with atomic_path(out) as partial:
         for name in CLASSES:
             (partial / name).mkdir(parents=True)
         for row in tqdm(rows, "class folders", total, disable=total < 1000):
-            target = partial / row.label / f"{row.ID}{Path(row.path).suffix}"
+            target = partial / row.label / f"{quote(row.ID, safe=' +')}{Path(row.path).suffix}"
             try:
                 os.link(row.path, target)
             except OSError:  # another file system, or one that has no links

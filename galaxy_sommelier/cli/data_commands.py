@@ -14,7 +14,9 @@ from pathlib import Path
 import click
 
 from galaxy_sommelier.cli.options import (
+    ABOVE_0,
     SHARE,
+    Finite,
     LazyChoice,
     echo_images,
     file_option,
@@ -191,7 +193,7 @@ class PrepareCommand(click.Command):
 )
 @click.option(
     "--val",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Finite(0, 1, max_open=True),
     default=0.1,
     help="share of the validation split, likewise",
 )
@@ -200,7 +202,7 @@ class PrepareCommand(click.Command):
 )
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0, min_open=True),
+    type=ABOVE_0,
     default=1.0,
     help="size of the galaxies in the images, relative to the frame of Galaxy Zoo 2",
 )
@@ -278,7 +280,7 @@ def with_jpegs(path: Path):  # a store -> its galaxy table, with `jpeg`, the byt
 @click.argument("b", type=Path)
 @file_option("CSV of the galaxies of B that are also in A, with the evidence", ".csv")
 @click.option(
-    "--radius", type=click.FloatRange(min=0), default=1.5, help="positions closer than this match, arcsec"
+    "--radius", type=Finite(min=0), default=1.5, help="positions closer than this match, arcsec"
 )
 def leaks_command(a, b, out, radius):
     """Find the galaxies that the stores A and B share.

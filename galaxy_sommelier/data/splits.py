@@ -27,6 +27,9 @@ def split(
     val_ids: Collection[str] | None = None,  # likewise for validation
 ) -> pd.Series:  # "train", "val" or "test", by id_str
     """Assign each galaxy to a side of the split."""
+    together = val * (val_ids is None) + test * (test_ids is None)
+    if not (0 <= val <= 1 and 0 <= test <= 1 and together < 1 + 1e-9):
+        raise BadInput(f"split: val is {val} and test is {test}; give shares from 0 to 1, together at most 1")
     ids = pd.Index(ids, name="id_str")
     # uniform between 0 and 1
     chance = np.array([int(sha256_of(str(seed), each)[:13], 16) / 16**13 for each in ids])

@@ -64,9 +64,9 @@ def read_cutout_manifest(out: Path) -> dict[str, dict]:  # id_str -> its last li
     notes = {}
     if (out / CUTOUT_MANIFEST).exists():
         for text in (out / CUTOUT_MANIFEST).read_text().splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError, KeyError, TypeError):  # a line that was cut off, or of something else
                 note = json.loads(text)
-                notes[note["id_str"]] = note
+                notes[note["id_str"]] = note | {"url": note["url"], "status": note["status"]}
     return notes
 
 

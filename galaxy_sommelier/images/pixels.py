@@ -306,7 +306,7 @@ class ImageReport:
         """Raise `BadInput` when too many images are bad, or when none is good."""
         if self.bad and not self.ok:
             raise BadInput(f"{self}; no image can be used, check the files and their paths")
-        if self.share > max_bad:
+        if not self.share <= max_bad:  # also where it is NaN
             advice = "fix the files or allow a larger share (max_bad, --max-bad)"
             raise BadInput(f"{self}; more than {max_bad:.1%} bad: {advice}")
         return self
