@@ -16,7 +16,7 @@ from galaxy_sommelier.core.runs import run_experiment
 from galaxy_sommelier.data.store import Store, simulated_store
 from galaxy_sommelier.inspector.annotations import AnnotationFile, corrected_store
 from galaxy_sommelier.models.model import load_model
-from galaxy_sommelier.models.predict import predict
+from galaxy_sommelier.models.shards import predict_file
 from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
 
@@ -36,7 +36,7 @@ def home(tmp_path_factory):
             make_settings(stage="head", backbone="tiny", image_size=56, epochs=3, seed=3),
         )
     )
-    predict(store, network, out=folder / "predictions.parquet", tta=False)
+    predict_file(store, network, folder / "predictions.parquet", tta=False)
     book = nbformat.read(NOTEBOOK, 4)
     cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
     for name, value in {
@@ -173,7 +173,8 @@ def test_training_takes_the_corrections(home):
     store, labels = Store(home / "sky"), AnnotationFile(home / "corrections.csv", who="ada")
     galaxy = store.ids[store.indices("train")[0]]
     labels.put(galaxy, label="edge_on")
-    better = Store(corrected_store(store, labels, home / "better"))
+    better = Store(corrected_store(store, labels, home / "new" / "better"))
+    assert better.kinds == store.kinds and better.header["scale"] == store.header["scale"]
     row = better.table.set_index("id_str").loc[galaxy]
     assert (row["disk-edge-on_yes_fraction"], row["smooth-or-featured_smooth_fraction"]) == (
         1,

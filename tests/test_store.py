@@ -18,6 +18,7 @@ from galaxy_sommelier.catalog.schema import GZ2, Question, Schema
 from galaxy_sommelier.catalog.table import fractions_of, votes_of
 from galaxy_sommelier.core.files import BadInput, write_json
 from galaxy_sommelier.data.dataset import GalaxyDataset
+from galaxy_sommelier.data.mixture import open_store
 from galaxy_sommelier.data.store import Store, simulated_store, write_shard, write_store
 from galaxy_sommelier.images.pixels import ImageReport, decode, encode
 from galaxy_sommelier.images.simulation import simulate
@@ -127,6 +128,20 @@ def test_folders_that_are_not_stores(store, tmp_path):
     store.files[1].unlink()
     with pytest.raises(BadInput, match="shard-00001.parquet: is missing"):
         Store(store.path)
+
+
+@pytest.mark.parametrize("name", ["store.json", "mixed.json"])
+@pytest.mark.parametrize("content", [
+    5, None, "text", [], {}, {"schema": {}, "shards": 5, "index": {}, "fingerprint": "x"},
+    {"stores": 5, "weights": {}},
+    {"schema": {}, "shards": [1], "index": {}, "fingerprint": "x"}, {"stores": [1], "weights": {}},
+])  # fmt: skip
+def test_a_folder_whose_header_holds_something_else_is_refused(name, content, tmp_path):
+    write_json(tmp_path / name, content)
+    for opened in (Store, open_store):
+        with pytest.raises(BadInput) as caught:
+            opened(tmp_path)
+        assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_damage_is_found(store):

@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import islice
@@ -111,6 +111,7 @@ class Galaxies:
     folder: Path | None = None  # of the store or mixture, or None
     schema: Schema | None = None  # of the store or mixture, or None
     scale: float = 1.0  # size of the galaxies in the images, see `data.store.write_store`; NaN: several
+    unit: str | None = None  # of FITS files, see `open_image`
 
     @cached_property
     def store(self) -> Store | None:
@@ -315,13 +316,18 @@ def input_kind(
 
 # %% ../../nbs/04_data/07_inputs.ipynb #4b91c844
 def open_input(
-    # a store, a mixture, a folder of images, an image, a table, or "examples"
-    source: Store | pd.DataFrame | str | Path,
+    # a store, a mixture, a folder of images, an image, a table, or "examples"; opened ones are returned
+    source: Store | pd.DataFrame | str | Path | Galaxies,
     split: str | None = None,  # "train", "val" or "test" of a store or mixture; None: all
+    unit: str | None = None,  # of the numbers of FITS files, one of UNITS; None: by their headers
 ) -> Galaxies:
     """Open anything that contains galaxies with images."""
+    if isinstance(source, Galaxies):
+        return source
     kind = input_kind(source)
     path = source.path if isinstance(source, Store) else source if kind == "frame" else input_path(source)
+    if unit and kind in ("mixture", "store"):
+        raise BadInput(f"{path}: holds images in colours, which have no unit; leave --unit out")
     if kind == "mixture":
         return mixture_galaxies(source if isinstance(source, MixedStore) else MixedStore(path), split)
     if kind == "store":
@@ -332,4 +338,5 @@ def open_input(
     if split:
         where = "the galaxy table" if kind == "frame" else path
         raise BadInput(f"{where}: --split {split} needs a store, and this is none; leave --split out")
-    return frame_galaxies(path) if kind == "frame" else file_galaxies(path)
+    found = frame_galaxies(path) if kind == "frame" else file_galaxies(path)
+    return replace(found, unit=unit, identity=sha256_of(found.identity, unit)) if unit else found

@@ -41,7 +41,8 @@ def repack(
     if len(scales := np.unique(store.scale[numbers])) > 1:
         what = f"its galaxies have images of several scales ({', '.join(map(str, scales))})"
         raise BadInput(f"{store.path}: {what}; take its stores one by one")
-    with tempfile.TemporaryDirectory(dir=Path(out).resolve().parent, prefix=".images-") as images:
+    (folder := Path(out).resolve().parent).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".images-") as images:
         paths = [Path(images, f"{number}.jpg") for number in numbers]
         for number, path in zip(numbers, paths, strict=True):
             path.write_bytes(store.jpeg(number))

@@ -25,7 +25,7 @@ from ..catalog.table import need
 from ..core.files import BadInput, atomic_path, how_many, read_json, sha256_of, write_json
 from .splits import population_weights
 from .splits import split as hash_split
-from .store import Store, write_store
+from .store import RECIPE, Store, has, write_store
 from ..images.simulation import simulate, vote, vote_table
 
 # %% ../../nbs/04_data/06_mixture.ipynb #283d5c71
@@ -275,7 +275,7 @@ class MixedStore(Store):
         schema: Schema | None = None,  # the expected union; None: any
     ):
         self.path, recipe = Path(path), read_json(Path(path) / "mixed.json")
-        if not {"stores", "weights"} <= set(recipe):
+        if not (has(recipe, RECIPE) and all(isinstance(name, str) for name in recipe["stores"])):
             advice = "make the mixture again with `sommelier mix`"
             raise BadInput(f"{path}: its mixed.json lists no stores and weights; {advice}")
         self.parts = open_parts(self.path, recipe["stores"])

@@ -15,7 +15,6 @@ import getpass
 import io
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,8 @@ from ..catalog.schema import GZ2, Schema
 from ..catalog.table import ROUNDED, exact_ids
 from ..core.files import BadInput, how_many, writing
 from ..core.tables import as_cell, from_cell
-from ..data.store import Store, write_store
+from ..data.labels import repack
+from ..data.store import Store
 
 # %% ../../nbs/09_inspector/01_annotations.ipynb #3bdc1837
 @contextmanager
@@ -343,11 +343,7 @@ def corrected_store(
         questions = {name.rpartition("_")[0].rpartition("_")[0] for name in fractions.index}
         table.loc[galaxy, fractions.index] = fractions
         table.loc[galaxy, [name for name in counted if name.partition("_")[0] in questions]] = pd.NA
-    with tempfile.TemporaryDirectory(dir=Path(out).parent) as images:
-        paths = [Path(images, f"{i}.jpg") for i in range(len(store))]
-        for i, path in enumerate(paths):
-            path.write_bytes(store.jpeg(i))
-        table = table.reset_index(drop=True).assign(path=list(map(str, paths)))
-        made_by = f"{len(new)} corrections of {store.fingerprint}"
-        write_store(table, out, store.schema, split=store.split, made_by=made_by)
+    made_by = f"{len(new)} corrections of {store.fingerprint}"
+    kinds = store.kinds[0] if len(store.kinds) == 1 else None
+    repack(store, table, out, store.schema, split=store.split, made_by=made_by, kinds=kinds)
     return Path(out)
