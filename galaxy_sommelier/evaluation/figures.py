@@ -281,6 +281,7 @@ def contact_sheet(
         axis.imshow(np.asarray(image), interpolation="nearest")
         axis.set_title(caption, fontsize=8, pad=3)
         axis.set_axis_off()
+        axis.set_anchor("S")  # the caption above keeps its place
     return figure
 
 # %% ../../nbs/06_evaluation/09_figures.ipynb #bed6b275
