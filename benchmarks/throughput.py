@@ -31,7 +31,7 @@ from galaxy_sommelier.data.inputs import open_ahead
 from galaxy_sommelier.images.augment import Augment, draws, normalise
 from galaxy_sommelier.images.simulation import simulate
 from galaxy_sommelier.models.backbone import open_backbone
-from galaxy_sommelier.models.features import BATCH
+from galaxy_sommelier.models.features import BATCH, precision_of
 from galaxy_sommelier.models.losses import tree_loss
 from galaxy_sommelier.models.model import GalaxyConfig, GalaxyModel
 from galaxy_sommelier.models.predict import predict_rows
@@ -52,6 +52,7 @@ PROCESSOR = BitImageProcessorPil(
     image_std=[0.229, 0.224, 0.225],
 )
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+PEAK = {"bf16": "bfloat16 peak", "fp32": "float32 peak"}[precision_of()]  # of the default precision here
 
 
 def backbone_config(name):
@@ -108,7 +109,7 @@ def contestants(name, files, size, batch, workers):
     optimiser, augment = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True), Augment(size)
     seen = torch.cat([model.eval().features(part).detach() for part in ready.split(batch)])
     head_optimiser = torch.optim.AdamW(model.head.parameters(), lr=1e-6, fused=True)
-    half = {"device_type": DEVICE, "dtype": torch.bfloat16}
+    half = {"device_type": DEVICE, "dtype": torch.bfloat16, "enabled": precision_of() == "bf16"}
 
     def ours():
         predict_rows(model, rows, tqdm(disable=True), tta=False, batch_size=batch)
@@ -159,19 +160,19 @@ def contestants(name, files, size, batch, workers):
 def measure(name, files, size, batch, workers, repeats):
     """Return the matrix peak, the speed of each side, and the ratios, for one backbone."""
     title, sides, flops = contestants(name, files, size, batch, workers)
-    for peak, kind in (("peak", torch.bfloat16), ("float32 peak", torch.float32)):
+    for peak, kind in (("bfloat16 peak", torch.bfloat16), ("float32 peak", torch.float32)):
         sides[peak], operations = matrix_peak(kind, 4096 if DEVICE == "cpu" else 8192)
     for each in tqdm(sides.values(), f"{title}: warm up"):
         each()
     bar = tqdm(range(repeats), title)
     turns = pd.DataFrame([{side: seconds(each) for side, each in sides.items()} for _ in bar])
-    n, rate, rows = len(files), operations / turns["peak"], []
-    for side in sides.keys() - {"head", "peak", "float32 peak"}:
+    n, rate, rows = len(files), operations / turns[PEAK], []
+    for side in sides.keys() - {"head", "bfloat16 peak", "float32 peak"}:
         share = n * flops * (3 if side.startswith("train") else 1) / turns[side] / rate
         rows.append((title, side, n / turns[side].median(), share.median()))
     alone, head = turns["backbone alone"], turns["head"]
     ratios = {
-        "bfloat16 peak / float32 peak": (turns["float32 peak"] / turns["peak"], None),
+        "bfloat16 peak / float32 peak": (turns["float32 peak"] / turns["bfloat16 peak"], None),
         "predict / plain loop": (turns["plain loop"] / turns["predict"], 2.5),
         "predict / backbone alone": (alone / turns["predict"], 0.9),
         "epoch of a head: encoding again / cached": ((alone + head) / head, 50),
@@ -210,9 +211,9 @@ def main():
     peak = np.median([peak for peak, *_ in measured]) / 1e9
     load = f"load before {before:.1f}, after {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     sizes = f"{chosen.size} px, {chosen.batch} at once"
-    print(f"{device}; bfloat16 matrix peak {peak:.0f} GFLOP/s; {sizes}; {load}\n")
+    print(f"{device}; {PEAK} of matrix products {peak:.0f} GFLOP/s; {sizes}; {load}\n")
     speeds, ratios = (sum((each[i] for each in measured), []) for i in (1, 2))
-    rates = pd.DataFrame(speeds, columns=["backbone", "what", "images/s", "share of bfloat16 peak"])
+    rates = pd.DataFrame(speeds, columns=["backbone", "what", "images/s", f"share of {PEAK}"])
     columns = ["backbone", "ratio", "median", "lowest", "highest", "goal"]
     ratios = pd.DataFrame(ratios, columns=columns)
     for table in (rates, ratios):

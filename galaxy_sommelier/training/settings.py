@@ -128,7 +128,9 @@ class TrainSettings(Settings):
     brightness: Share = Field(0.1, description="brightness varies by up to this share")
 
     patience: Whole = Field(0, ge=0, description="epochs without a better one before it stops; 0: never")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description='"bf16" (autocast) or "fp32"')
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description='"bf16" (autocast), "fp32", or "auto": the faster one, chosen anew at each resumption'
+    )
     save_precision: Literal["fp32", "fp16"] = Field(
         "fp32", description='of the saved weights; "fp16" halves the file'
     )

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ..data.dataset import GalaxyDataset
 from ..data.store import Store
 from ..images.augment import Augment, draws
+from ..models.features import precision_of
 from ..models.losses import tree_loss
 from ..models.model import GalaxyModel
 from .settings import TrainSettings
@@ -31,10 +32,11 @@ def train_pass(
     s, config, augment = settings, model.config, Augment(settings.image_size)
     data = GalaxyDataset(store, range(len(store)), s.image_size, s.crop, margin=MARGIN)
     optimiser = torch.optim.AdamW(model.train().parameters(), lr=1e-6, fused=True)
+    quick = precision_of(s.precision, model.device) == "bf16"
     for batch in DataLoader(data, s.batch_size, num_workers=s.workers):
         chance = draws(batch["index"].tolist(), 0, s.seed)
         views = augment(batch["pixel_values"].to(model.device), chance, config.image_mean, config.image_std)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=quick):
             logits = model(pixel_values=views).logits
         tree_loss(logits.float(), batch["labels"].to(model.device), store.schema).backward()
         optimiser.step()

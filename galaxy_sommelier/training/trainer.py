@@ -22,6 +22,7 @@ from ..catalog.schema import Schema
 from ..core.files import BadInput, atomic_path, read_json
 from ..evaluation.metrics import kaggle_headline, kaggle_moments
 from ..images.augment import Augment, centre, draws, normalise
+from ..models.features import precision_of
 from ..models.losses import tree_loss, vote_loss
 from ..models.model import tree_softmax
 from . import checkpoints
@@ -229,7 +230,7 @@ def training_arguments(
         per_device_eval_batch_size=2 * s.batch_size, gradient_accumulation_steps=s.accumulate,
         learning_rate=s.lr, lr_scheduler_type="cosine", warmup_steps=s.warmup, max_grad_norm=s.clip,
         seed=s.seed, gradient_checkpointing=s.checkpointing and whole, torch_compile=s.compile,
-        bf16=s.precision == "bf16" and whole, use_cpu=not gpu,
+        bf16=precision_of(s.precision) == "bf16" and whole, use_cpu=not gpu,
         dataloader_pin_memory=gpu, dataloader_num_workers=s.workers,
         eval_strategy="epoch", save_strategy="epoch", logging_strategy="epoch", logging_nan_inf_filter=False,
         metric_for_best_model="kaggle_rmse", greater_is_better=False, load_best_model_at_end=True,
