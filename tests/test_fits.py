@@ -15,7 +15,7 @@ from PIL import Image
 
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.core.tables import header as columns
-from galaxy_sommelier.data.inputs import open_images
+from galaxy_sommelier.data.inputs import open_images, open_input
 from galaxy_sommelier.data.leaks import thumbnails
 from galaxy_sommelier.images.fits import FitsImage, LeftOut, _tell, is_fits, join, read_fits
 from galaxy_sommelier.images.pixels import BadImage
@@ -699,6 +699,9 @@ def test_a_unit_that_is_given_stands_for_that_of_the_header(unit, factor, tmp_pa
     assert len(thumbnails(table, unit)[0]) == 1 and len(thumbnails(table)[0]) == 0
     _, squares, bad = open_images([("one", path)], 32, 1.0, unit=unit)
     assert len(squares) == 1 and not bad
+    given, read = open_input(path, unit=unit), open_input(path)
+    assert given.unit == unit and given.identity != read.identity
+    assert list(given.all_rows()) == [("cube", path)]
 
 
 def test_a_named_recipe_takes_unnamed_bands_in_their_order():

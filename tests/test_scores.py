@@ -596,6 +596,8 @@ def test_align_refuses_what_does_not_fit(galaxies):
         align(pd.concat([predictions, predictions.iloc[:1]]), table)
     with pytest.raises(BadInput, match="bar_yes_fraction"):
         align(predictions.drop(columns="bar_yes_fraction"), table)
+    with pytest.raises(BadInput, match="a fraction is no number"):
+        align(predictions.assign(bar_yes_fraction="x"), table)
     with pytest.raises(BadInput, match=r"1 galaxy \(kaggle-3\) has a fraction that is NaN"):
         align(
             predictions.assign(bar_yes_fraction=predictions.bar_yes_fraction.mask(predictions.index == 3)),

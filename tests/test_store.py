@@ -18,6 +18,7 @@ from galaxy_sommelier.catalog.schema import GZ2, Question, Schema
 from galaxy_sommelier.catalog.table import fractions_of, votes_of
 from galaxy_sommelier.core.files import BadInput, write_json
 from galaxy_sommelier.data.dataset import GalaxyDataset
+from galaxy_sommelier.data.inputs import open_input
 from galaxy_sommelier.data.mixture import open_store
 from galaxy_sommelier.data.store import Store, simulated_store, write_shard, write_store
 from galaxy_sommelier.images.pixels import ImageReport, decode, encode
@@ -142,6 +143,11 @@ def test_a_folder_whose_header_holds_something_else_is_refused(name, content, tm
         with pytest.raises(BadInput) as caught:
             opened(tmp_path)
         assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_images_of_a_store_have_no_unit(store):
+    with pytest.raises(BadInput, match="leave --unit out"):
+        open_input(store, unit="nanomaggy")
 
 
 def test_damage_is_found(store):

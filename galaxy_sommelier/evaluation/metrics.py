@@ -81,7 +81,10 @@ def align(
         if len(odd):
             count = f"{how_many(len(odd), 'galaxy')} ({few_of(odd, 3)})"
             raise BadInput(f"evaluate: {text} {count}; score the same galaxies on both sides")
-    pred = predictions[schema.columns].to_numpy(float)
+    try:
+        pred = predictions[schema.columns].to_numpy(float)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"predictions: a fraction is no number ({error}); give fractions of 0 to 1") from None
     check_fractions(pred, ids, schema)
     return pred, table.set_index("id_str").loc[ids, schema.columns].to_numpy(float)
 
