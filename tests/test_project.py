@@ -4,7 +4,6 @@ import ast
 import filecmp
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,11 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-from galaxy_sommelier.cli.main import main
-from galaxy_sommelier.core.config import read_config, value_of
-from galaxy_sommelier.core.runs import find_experiment, merge
-from galaxy_sommelier.training.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -136,32 +130,6 @@ def test_an_experiment_is_parameters_and_calls(notebook):
 def test_readme_is_made_from_the_index(tmp_path):
     shell("make", "readme", f"VENV={sys.prefix}", f"README={tmp_path / 'README.md'}", cwd=ROOT)
     assert (ROOT / "README.md").read_text() == (tmp_path / "README.md").read_text(), "run `make readme`"
-
-
-README = (ROOT / "README.md").read_text()
-COMMANDS = [line for line in re.findall(r"^sommelier (?!--).*$", README, re.MULTILINE)]
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_the_readme_names_only_existing_commands_options_and_parameters(line, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    verb, *words = shlex.split(line, comments=True)[1:]
-    given = main.commands[verb].make_context(verb, words).params
-    values = {name: value_of(value) for name, value in given.get("pairs") or ()}
-    if verb == "train":
-        values = vars(load_settings(given["config"], **values))
-    if verb == "run":
-        values = merge(
-            find_experiment(given["experiment"]),
-            read_config(given["config"]) if given["config"] else {},
-            values,
-        )
-    if "dino" in str(values.get("backbone")) or verb == "train":  # patches of 14 pixels
-        assert values["image_size"] % 14 == 0
-
-
-def test_the_readme_shows_the_commands_that_a_newcomer_needs():
-    assert {line.split()[1] for line in COMMANDS} >= {"prepare", "train", "predict", "evaluate", "run"}
 
 
 def test_counts_in_messages_agree_with_their_noun():
