@@ -1,6 +1,6 @@
 """Galaxy morphology from survey images: `predict` reads your images, all else is in eleven packages."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str):
