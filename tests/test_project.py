@@ -121,7 +121,7 @@ def test_an_experiment_is_parameters_and_calls(notebook):
     from galaxy_sommelier.core.runs import parameters
 
     assert "out" in parameters(notebook)
-    assert len(nbformat.read(notebook, 4).cells) <= 15
+    assert len(nbformat.read(notebook, 4).cells) <= 16
     assert not [c for c in cells(notebook) if re.search(r"^\s*(def|class) ", c.source, re.M)], (
         "the library is the place for definitions"
     )

@@ -95,7 +95,7 @@ class TrainSettings(Settings):
         0.8, gt=0, le=1, description="learning rate of a block relative to the block above, (0, 1]"
     )
     frozen: Whole = Field(
-        0, ge=0, description="blocks next to the image that stay as they are: steps of stage \"full\" are faster"
+        0, ge=0, description='blocks next to the image that stay as they are, for faster steps of "full"'
     )
     warmup: Share = Field(0.08, description="share of all steps in which the learning rates rise, [0, 1)")
     weight_decay: float = Field(0.05, ge=0, description="of matrices; biases, norms and embeddings have none")
@@ -129,7 +129,7 @@ class TrainSettings(Settings):
 
     patience: Whole = Field(0, ge=0, description="epochs without a better one before it stops; 0: never")
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description='"bf16" (autocast), "fp32", or "auto": the faster one, chosen anew at each resumption'
+        "auto", description='"bf16" (autocast), "fp32", or "auto": the faster one, chosen at each start'
     )
     save_precision: Literal["fp32", "fp16"] = Field(
         "fp32", description='of the saved weights; "fp16" halves the file'
