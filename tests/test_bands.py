@@ -19,6 +19,7 @@ from galaxy_sommelier.models.attention import attention_map
 from galaxy_sommelier.models.backbone import first_layer
 from galaxy_sommelier.models.model import build_model, load_model
 from galaxy_sommelier.models.predict import predict, predict_images
+from galaxy_sommelier.models.shards import predict_file
 
 N, SIZE = 40, 64
 SMALL = ["-p", "image_size", "32", "-p", "tta", "false", "-p", "precision", "fp32", "-p", "epochs", "1"]
@@ -136,7 +137,7 @@ def test_colours_for_a_model_of_one_band_are_refused(sky, tmp_path):
 def test_grey_galaxies_are_shown_and_mixed(store, sky, files, tmp_path):
     """A sheet of images, and a mixture with a store of colours, take grey galaxies as any other."""
     model = build_model("tiny", image_size=32, bands=1).eval()
-    predict(store, model, out=tmp_path / "grey.csv")
+    predict_file(store, model, tmp_path / "grey.csv")
     printed("show", tmp_path / "grey.csv", store, "--out", tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").width > 100
     table, _, images = sky

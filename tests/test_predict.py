@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from astropy.io import fits
 from commands import refused, sommelier
 from PIL import Image
 
 from galaxy_sommelier.images.simulation import simulate
 from galaxy_sommelier.models.model import build_model
+from galaxy_sommelier.models.predict import predict
 
 PIXELS = simulate(8, size=64, seed=5)[1]
 
@@ -47,12 +49,12 @@ def model(tmp_path_factory):
 def predicted(model, tmp_path):
     """`sommelier predict` into a new file: its ids, and what was printed."""
 
-    def predict(source, *more, out="p.parquet"):
+    def into_file(source, *more, out="p.parquet"):
         code, output = sommelier("predict", source, "--model", model, "--out", tmp_path / "out" / out, *more)
         assert code == 0, output
         return pd.read_parquet(tmp_path / "out" / out).id_str.tolist(), output
 
-    return predict
+    return into_file
 
 
 @pytest.fixture
@@ -176,3 +178,22 @@ def test_a_table_in_the_place_of_an_image(predicted, model, tmp_path):
         [fits.Column(name, "8A", array=values) for name, values in table.items()]
     ).writeto(tmp_path / "table.fits")
     assert predicted(tmp_path / "table.fits")[0] == ["a"]
+
+
+def test_the_machine_chooses_the_precision(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", number)
+    words = "predict", tmp_path / "images", "--model", model, "--out", tmp_path / "shards"
+    found = {}
+    for name, has in (("bf16", True), ("fp32", False)):
+        known = {"avx2": True, "avx512_bf16": has}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        found[name] = predict(tmp_path / "images", model)
+        pd.testing.assert_frame_equal(found[name], predict(tmp_path / "images", model, precision=name))
+        if has:
+            assert sommelier(*words)[0] == 0
+        else:  # shards of two precisions do not mix unasked
+            refused("differs in options", *words)
+            assert sommelier(*words, "--precision", "bf16")[0] == 0
+    assert 0 < (found["bf16"].confidence - found["fp32"].confidence).abs().max() < 0.01

@@ -17,7 +17,7 @@ import torch
 from commands import refused, sommelier
 from fastcore.test import test_eq as same
 
-from galaxy_sommelier.core.files import read_json, sha256_file
+from galaxy_sommelier.core.files import alone, read_json, sha256_file
 from galaxy_sommelier.data.inputs import open_ahead, open_input
 from galaxy_sommelier.data.store import Store, simulated_store, write_store
 from galaxy_sommelier.images.pixels import encode as as_jpeg
@@ -104,6 +104,40 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(place, tmp_path):
     assert list((tmp_path / "out").glob(".partial-*")), "no shard was killed while it was written"
     assert process(*words)[0] == 0
     same(content(tmp_path / "out"), content(place / "whole"))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "fits"])
+def test_a_file_whose_process_is_killed_goes_on(place, tmp_path, ending):
+    out, hidden = tmp_path / f"one.{ending}", tmp_path / f".partial-one.{ending}"
+    options = "--model", place / "model", "--out", out, "--batch-size", BATCH
+    words, in_shard = ("predict", place / "store", *options), LOOKS // SHARDS
+    code, output = process(*words, sabotage=KILL_AT_LOOK.format(number=in_shard + 2))
+    assert code == -signal.SIGKILL and [path.name for path in tmp_path.iterdir()] == [hidden.name], output
+    assert [path.name for path in hidden.rglob("*.parquet")] == ["shard-00000.parquet"]
+    refused("differs in options", *words, "--no-tta")
+    with alone(hidden):
+        refused("another process is at work", *words)
+    # it would be killed if it predicted the first shard again
+    code, output = process(*words, sabotage=KILL_AT_LOOK.format(number=LOOKS - in_shard + 1))
+    assert code == 0 and [path.name for path in tmp_path.iterdir()] == [out.name], output
+    found, expected = read_predictions(out), read_predictions(place / "whole")
+    for column in ("id_str", "label"):
+        assert found[column].tolist() == expected[column].tolist()
+    numbers = expected.select_dtypes("number")
+    np.testing.assert_allclose(found[numbers.columns], numbers, rtol=1e-6)
+
+
+def test_a_refused_file_leaves_nothing(place, predict, tmp_path, monkeypatch):
+    monkeypatch.setattr("galaxy_sommelier.data.inputs.SHARD_ROWS", IN_SHARD)
+    shutil.copytree(place / "images", tmp_path / "images")
+    (tmp_path / "images" / "page.jpg").write_text("404 Not Found")
+    words = "predict", tmp_path / "images", "--model", place / "model"
+    refused("more than 0.5% bad", *words, "--out", tmp_path / "new" / "one.csv", "--max-bad", 0.005)
+    refused("is not among", *words, "--out", tmp_path / "new" / "one.csv", "--kind", "weighted")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    code, output = predict(tmp_path / "images", tmp_path / "one.csv", "--max-bad", 0.01)
+    assert code == 0 and f"{SHARDS * IN_SHARD} galaxies, 1 image left out" in output, output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "one.csv"]
 
 
 @pytest.mark.parametrize("of", [2, 3, 7])

@@ -26,7 +26,7 @@ from ..models.campaign_model import fitted_to
 from ..models.model import GalaxyModel, model_folder
 from ..models.predict import Additions, check_out, named_model
 from ..models.predict import predict as predict_galaxies
-from ..models.shards import predict_shards, read_predictions
+from ..models.shards import predict_file, predict_shards, read_predictions
 
 # %% ../../nbs/10_cli/02_front_door.ipynb #f70d0008
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def predict(
     split: str | None = None,  # only this split of a store: "train", "val" or "test"
     tta: bool = True,  # average over the eight turned and mirrored views
     batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine); the digits differ slightly
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # add the backbone's features, as `embedding`
     kind: str | None = None,  # of fractions, see `catalog.kinds`; None: the first that the model predicts
@@ -72,10 +73,13 @@ def predict(
     if out is not None:
         check_out(out, overwrite, embeddings)
     ready = make_ready(source, model, tta, embeddings)
-    options = {"tta": tta, "batch_size": batch_size, "max_bad": max_bad, "overwrite": overwrite}
-    options |= {"kind": kind, "scale": scale}
+    options = {"split": split, "tta": tta, "batch_size": batch_size, "max_bad": max_bad}
+    options |= {"precision": precision, "kind": kind, "scale": scale}
     options |= {"embeddings": embeddings or ready.memory is not None, "additions": ready.additions}
-    table = predict_galaxies(source, ready.model, out, split, **options)
+    if out is None:
+        table = predict_galaxies(source, ready.model, **options)
+    else:
+        table = predict_file(source, ready.model, out, overwrite=overwrite, **options)
     if ready.memory:
         warn_unlike(table["ood_score"], ready.memory)
     return table
@@ -89,6 +93,7 @@ def predict_part(
     split: str | None = None,  # only this split of a store
     tta: bool = True,  # average over eight views
     batch_size: int | None = None,  # galaxies at once
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the backbone's features
     kind: str | None = None,  # of fractions; None: the first that the model predicts
@@ -98,7 +103,7 @@ def predict_part(
     ready = make_ready(source, model, tta, embeddings)
     keep = embeddings or ready.memory is not None
     options = {"tta": tta, "batch_size": batch_size, "max_bad": max_bad, "embeddings": keep}
-    options |= {"kind": kind, "scale": scale}
+    options |= {"precision": precision, "kind": kind, "scale": scale}
     report = predict_shards(source, ready.model, out, part, split, additions=ready.additions, **options)
     if ready.memory and not report["missing"]:
         warn_unlike(pd.read_parquet(out, columns=["ood_score"])["ood_score"], ready.memory)

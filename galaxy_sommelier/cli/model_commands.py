@@ -54,6 +54,10 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
     "--batch-size", type=click.IntRange(min=1), help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]"
 )
 @click.option(
+    "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",
+    help="of the backbone; auto: bf16 where the machine computes it in hardware (the digits differ slightly)",
+)  # fmt: skip
+@click.option(
     "--max-bad", type=SHARE, default=1.0, help="fail above this share of missing or broken images; 1: never"
 )
 @click.option("--kind", type=LazyChoice(kind_names), help="of fractions  [default: the model's first]")
@@ -84,7 +88,8 @@ def predict_command(source, out, model, part, split, overwrite, **options):
 
     A folder of shards is for millions of galaxies: any number of processes
     write it, each its own --part; one that was killed is started again and
-    continues. Pandas reads the folder like a file.
+    continues. Pandas reads the folder like a file. A single file, too, keeps
+    what is done beside it, so that after a kill the same command continues.
 
     \b
     sommelier predict my-images --model data/runs/full --out morphology.csv

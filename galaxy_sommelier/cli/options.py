@@ -43,9 +43,8 @@ def at_home(word: str) -> str:  # of a command
 # 75: EX_TEMPFAIL of sysexits.h; from 128: signals
 EXIT_CODES = {RunFailed: 1, Interrupted: 75, KeyboardInterrupt: 130, Terminated: 143}
 AGAIN = "the same command continues where this one stopped"
-GOES_ON = {verb: AGAIN for verb in ("download", "cutouts", "prepare")}
+GOES_ON = {verb: AGAIN for verb in ("download", "cutouts", "prepare", "predict")}
 GOES_ON["train"] = "the same command, with the same --out, continues from the last checkpoint"
-GOES_ON["predict"] = f"where --out is a folder, {AGAIN}"
 
 # %% ../../nbs/10_cli/01_options.ipynb #5d39fbfd
 class Verbs(click.Group):

@@ -36,7 +36,7 @@ from ..download.hub import DEFAULT
 from ..images.augment import centre, dihedral, normalise
 from ..images.pixels import ImageReport
 from .backbone import feature_width
-from .features import BATCH
+from .features import BATCH, precision_of
 from .model import GalaxyModel, load_model
 
 # %% ../../nbs/05_models/05_predict.ipynb #6c7a7baf
@@ -75,14 +75,15 @@ def forward_views(
     model: GalaxyModel,  # in evaluation mode
     images: torch.Tensor,  # uint8 (B, 3, S, S)
     tta: bool = True,  # average over eight views
-    precision: str = "bf16",  # "bf16" or "fp32"
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     kind: int = 0,  # number of a set of `config.kinds`
 ) -> tuple[np.ndarray, np.ndarray]:  # float32 (B, answers) and (B, D)
     """Predict a batch of images; return the predictions and the features, each averaged over the views."""
     config = model.config
     images = centre(images.to(model.device), config.image_size)
     images = normalise(images, config.image_mean, config.image_std)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    quick = precision_of(precision, images.device) == "bf16"
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=quick):
         views = [model.features(view) for view in (dihedral(images) if tta else [images])]
         values = mean_of_views([model.classify(view, kind).fractions for view in views], model)
     return values, torch.stack(views).float().mean(0).cpu().numpy()
@@ -92,7 +93,7 @@ def predict_images(
     model: GalaxyModel,  # in evaluation mode
     images: torch.Tensor,  # uint8 (B, 3, S, S)
     tta: bool = True,  # average over eight views
-    precision: str = "bf16",  # "bf16" or "fp32"
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
 ) -> np.ndarray:  # float32 (B, answers)
     """Predict a batch of images; the features are dropped."""
     return forward_views(model, images, tta, precision)[0]
@@ -114,7 +115,7 @@ def prediction_table(
     schema = model.schema
     table = table.join(pd.DataFrame(values, columns=schema.columns))
     asked = pd.DataFrame(schema.asked(values), columns=[f"{name}_asked" for name in schema.question_names])
-    best = label(table, schema=schema)[["label", "confidence"]]
+    best = label(table, schema=schema)[["label", "confidence"]].astype({"label": str})
     return table.join([asked, numbers_of(table, schema), best])
 
 # %% ../../nbs/05_models/05_predict.ipynb #b60c22b5
@@ -216,7 +217,7 @@ def predict_rows(
     bar: tqdm,  # moves on with each galaxy
     tta: bool = True,  # average over eight views
     batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
-    precision: str = "bf16",  # "bf16" or "fp32"
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     embeddings: bool = False,  # keep the features of each galaxy
     additions: Additions | None = None,
     kind: int = 0,  # number of a set of `config.kinds`
@@ -283,23 +284,19 @@ def kind_number(model: GalaxyModel, kind: str | None) -> int:
 def predict(
     source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
     model: GalaxyModel | str | Path | None = None,  # a model, its name or folder; None: the one that ships
-    out: str | Path | None = None,  # a file to write, see `write_predictions`
     split: str | None = None,  # of a store: "train", "val" or "test"; None: all
     indices: np.ndarray | None = None,  # which galaxies of a store, in place of `split`
     tta: bool = True,  # average over eight views
     batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
-    precision: str = "bf16",  # "bf16" or "fp32"
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the features of each galaxy, as `embedding`
     additions: Additions | None = None,  # from `evaluation.ood.additions`
     kind: str
     | None = None,  # of the fractions, where the model predicts several; None: its first, usually counts
     scale: float | None = None,  # size of the galaxies in the images; None: that of a store, else 1
-    overwrite: bool = False,  # replace an existing file
 ) -> pd.DataFrame:  # `attrs["images"]` counts the good images and names the bad ones
     """Predict galaxies: one row each."""
-    if out is not None:
-        check_out(out, overwrite, embeddings and not additions)
     model, galaxies = named_model(model), open_input(source, split)
     shards, total = galaxies.rows(range(len(galaxies.sizes))), len(galaxies)
     if indices is not None:
@@ -313,7 +310,4 @@ def predict(
     if report.bad:
         warnings.warn(str(report), stacklevel=2)
     table.attrs |= {"images": report.to_dict(), **tables[0].attrs}
-    if out is not None:
-        facts = {"images": json.dumps(report.to_dict()), "tta": tta, **(additions.facts if additions else {})}
-        write_predictions(table, out, model, overwrite, **facts)
     return table

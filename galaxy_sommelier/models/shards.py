@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['own_part', 'shard_facts', 'finished_shards', 'model_key', 'predict_shards', 'write_summary', 'read_predictions',
-           'with_facts', 'predictions_facts']
+           'with_facts', 'predictions_facts', 'shards_beside', 'predict_by_shards', 'predict_file']
 
 # %% ../../nbs/05_models/06_shards.ipynb #489168ea
 import json
 import os
-from collections.abc import Collection
-from contextlib import suppress
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +21,21 @@ import torch
 from tqdm.auto import tqdm
 
 from ..catalog.table import read_frame
-from ..core.files import BadInput, how_many, read_json, remove, sha256_of, write_json
+from galaxy_sommelier.core.files import (
+    BadInput,
+    alone,
+    how_many,
+    read_json,
+    remove,
+    sha256_of,
+    write_json,
+    writing,
+)
 from ..data.export import FORMATS, read_facts
-from ..data.inputs import open_input
+from ..data.inputs import Galaxies, open_input
 from ..data.store import SHARD, Store
 from ..images.pixels import ImageReport
-from .features import fingerprint
+from .features import fingerprint, precision_of
 from .model import GalaxyModel
 from galaxy_sommelier.models.predict import (
     SUMMARY,
@@ -32,6 +43,7 @@ from galaxy_sommelier.models.predict import (
     check_out,
     kind_number,
     named_model,
+    predict,
     predict_rows,
     scale_of,
     together,
@@ -75,7 +87,8 @@ def finished_shards(
         known = json.loads(facts.get("made_of", "{}"))
         if wrong := [what for what, value in made_of.items() if known.get(what) != value]:
             raise BadInput(
-                f"{file}: differs in {' and '.join(wrong)} from this prediction; predict into another folder"
+                f"{file}: differs in {' and '.join(wrong)} from this prediction; choose another output, "
+                "or remove this folder"
             )
         found[int(file.stem.removeprefix("shard-"))] = ImageReport(**json.loads(facts["images"]))
     return found
@@ -95,7 +108,7 @@ def predict_shards(
     split: str | None = None,  # of a store; None: all
     tta: bool = True,  # average over eight views
     batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
-    precision: str = "bf16",  # "bf16" or "fp32"
+    precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the features of each galaxy
     additions: Additions | None = None,  # from `evaluation.ood.additions`
@@ -108,7 +121,7 @@ def predict_shards(
     if out.suffix:
         raise BadInput(f"{out}: shards need a folder; give a name without the ending {out.suffix}")
     model, galaxies = named_model(model), open_input(source, split)
-    options = {"tta": tta, "precision": precision, "embeddings": embeddings}
+    options = {"tta": tta, "precision": precision_of(precision), "embeddings": embeddings}
     options |= {"kind": kind_number(model, kind), "scale": scale or scale_of(galaxies)}
     made_of = {
         "model": model_key(model),
@@ -117,8 +130,8 @@ def predict_shards(
     }
     mine, done = range(number, len(galaxies.sizes), of), finished_shards(out, made_of)
     todo = [i for i in mine if i not in done]
-    total = sum(galaxies.sizes[i] for i in todo)
-    with tqdm(total=total, desc=f"predict {number}/{of}", unit="galaxy", disable=total <= 500) as bar:
+    total, title = sum(galaxies.sizes[i] for i in todo), f"predict {number}/{of}" if of > 1 else "predict"
+    with tqdm(total=total, desc=title, unit="galaxy", disable=total <= 500) as bar:
         for i, rows in galaxies.rows(todo):
             table, report = predict_rows(
                 model, rows, bar, batch_size=batch_size, additions=additions, **options
@@ -199,3 +212,70 @@ def predictions_facts(
     if Path(path).suffix in FORMATS:
         return read_facts(path)
     return shard_facts(min(Path(path).glob("shard-*.parquet"), default=Path(path))) or {}
+
+# %% ../../nbs/05_models/06_shards.ipynb #a1f0c3d1
+@contextmanager
+def shards_beside(
+    out: Path,  # a file to write
+) -> Iterator[Path]:
+    """Yield a hidden folder for the shards of a file; it goes once the block ends, and stays after a kill."""
+    hidden = out.with_name(f".partial-{out.name}")
+    shards = hidden / "shards"
+    new = [shards, hidden, *(each for each in hidden.parents if not each.exists())]
+    with writing(out):
+        hidden.mkdir(parents=True, exist_ok=True)
+    with alone(hidden):
+        try:
+            yield shards
+            remove(hidden)
+        finally:  # refused before the first shard: nothing stays
+            for each in new:
+                with suppress(OSError):  # not empty
+                    each.rmdir()
+
+# %% ../../nbs/05_models/06_shards.ipynb #a1f0c3d2
+def predict_by_shards(
+    galaxies: Galaxies,
+    model: GalaxyModel,
+    folder: Path,  # for the shards; removed where too many images are bad
+    max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
+    **options,  # of `predict_shards`
+) -> pd.DataFrame:  # as from `predict`
+    """Predict galaxies shard by shard; those that are in the folder are not predicted again."""
+    images = predict_shards(galaxies, model, folder, "0/1", **options)
+    report = ImageReport(images["ok"], images["bad"])
+    try:
+        report.check(max_bad)
+    except BadInput:
+        remove(folder)
+        raise
+    if report.bad:
+        warnings.warn(str(report), stacklevel=2)
+    table = read_predictions(folder)
+    table.attrs["images"] = report.to_dict()
+    return table
+
+# %% ../../nbs/05_models/06_shards.ipynb #a1f0c3d3
+def predict_file(
+    source: Store | str | Path | pd.DataFrame,  # anything that `data.inputs.open_input` opens
+    model: GalaxyModel | str | Path | None,  # a model, its name or folder; None: the one that ships
+    out: str | Path,  # .parquet, .csv, .fits or .vot
+    split: str | None = None,  # of a store; None: all
+    tta: bool = True,  # average over eight views
+    embeddings: bool = False,  # keep the features of each galaxy
+    additions: Additions | None = None,  # from `evaluation.ood.additions`
+    overwrite: bool = False,  # replace an existing file
+    **options,  # batch_size, precision, max_bad, kind and scale, as for `predict`
+) -> pd.DataFrame:  # as from `predict`
+    """Predict galaxies into one file, whole or not at all; after a kill the same call goes on."""
+    out = Path(out)
+    check_out(out, overwrite, embeddings and not additions)
+    model, galaxies = named_model(model), open_input(source, split)
+    options |= {"tta": tta, "embeddings": embeddings, "additions": additions}
+    with shards_beside(out) if len(galaxies.sizes) > 1 else nullcontext() as folder:
+        make = partial(predict_by_shards, folder=folder) if folder else predict
+        table = make(galaxies, model, **options)
+        facts = {"images": json.dumps(table.attrs["images"]), "tta": tta}
+        facts |= additions.facts if additions else {}
+        write_predictions(table, out, model, overwrite, **facts)
+    return table
