@@ -80,7 +80,8 @@ def models_command(names):
     rows = [about_model(name) for name in (*shipped_models(), *names)]
     if not rows:
         raise BadInput("no model ships with this installation; name a run folder, or install it again")
+    width = max(len(short(value)) for row in rows for value in row.values())
     for title in rows[0]:
-        click.echo(f"{title:16s}" + "".join(f"  {short(row[title]):28s}" for row in rows).rstrip())
+        click.echo(f"{title:16s}" + "".join(f"  {short(row[title]):{width}s}" for row in rows).rstrip())
     for name, folder in shipped_models().items():
         click.echo(f"{name}{', used where no model is named' * (name == DEFAULT)}: {folder / 'card.md'}")

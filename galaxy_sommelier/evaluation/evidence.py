@@ -136,6 +136,8 @@ def gather(
     metrics, config, model, machine = (
         part_of(run, f"{name}.json") for name in ("metrics", "config", "model/config", "environment")
     )
+    if len(scored := [*metrics.get("stores", {}).values()]) == 1:  # a mixture with test galaxies in one store
+        metrics |= scored[0]
     if "per_answer" not in metrics:
         raise BadInput(f"{run}: metrics.json scores no single store; a card needs a run trained on one store")
     schema = Schema.from_dict(model["schema"])

@@ -23,7 +23,14 @@ from ..data.mixture import open_store
 from ..data.dataset import GalaxyDataset
 from ..data.store import Store
 from ..models.backbone import backbone_facts, fold_bands
-from ..models.model import GalaxyModel, build_model, freeze, load_model, model_folder, parameter_groups
+from galaxy_sommelier.models.model import (
+    GalaxyModel,
+    build_model,
+    freeze,
+    load_model,
+    model_folder,
+    parameter_groups,
+)
 from .checkpoints import disk_errors
 from .lora import add_lora, merge_lora
 from .probe import encode_split, fit_probe
