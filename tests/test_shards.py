@@ -371,7 +371,7 @@ def test_memory_holds_one_batch_of_images(place, monkeypatch):
     nothing = [], torch.empty(0), {}
     monkeypatch.setattr(
         "galaxy_sommelier.data.inputs.open_images",
-        lambda rows, size, crop, bands: seen.append(len(rows)) or nothing,
+        lambda rows, *given: seen.append(len(rows)) or nothing,
     )
     ((_, rows),) = galaxies.rows([3])
     batches = open_ahead(rows, 32, 1.0, batch_size=4, threads=1)
