@@ -96,7 +96,7 @@ def test_scores_find_artifacts_and_other_surveys(image_sets, dino_weights):
     )
     print("could not be read:", {name: count for name, count in broken.items() if count})
     best = table[table.score == "mahalanobis"].set_index("kind")
-    assert best.auroc_lower["artifacts and stars, all surveys"] > 0.8
+    assert best.auroc["artifacts and stars, all surveys"] > 0.9  # 13 images: too few for an interval
     assert best.auroc_lower["far: noise"] > 0.95
     for survey in ("decals", "gama", "goods_full", "ferengi"):
         assert best.auroc_lower[f"exemplars: {survey}"] > 0.6, survey

@@ -44,7 +44,7 @@ def found(env, tmp_path_factory):
 
 def test_features_are_those_of_timm_and_a_saved_model_needs_no_network(found):
     for name, facts in found[1]["kinds"].items():
-        assert facts["apart"] < 1e-5 and facts["same"] and facts["other_size"] == 0, name
+        assert facts["apart"] < 1e-5 and facts["same"] and facts["other_size"] < 1e-5, name
         assert facts["mean"] == [0.5, 0.4, 0.3] and facts["std"] == [0.2, 0.2, 0.1]
         assert facts["name"] == name and facts["kind"] == "timm" and facts["levels"] >= 4
         assert facts["rates"] == facts["levels"] + 1  # one for each level, and that of the head

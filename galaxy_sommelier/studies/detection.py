@@ -180,7 +180,8 @@ def detection(
         counts = f"{how_many(len(sides[0]), 'galaxy')} inside and {len(sides[1])} outside the distribution"
         raise BadInput(f"ood: {counts}; one set is empty or has NaN, give both with a score for each galaxy")
     drawn = separation(*(rng.choice(x, (resamples, len(x))) for x in sides))
-    ends = share_ends(*sides) | {"fpr95": interval(drawn["fpr95"])}
+    ends = share_ends(*sides)
+    ends["fpr95"] = interval(drawn["fpr95"]) if min(map(len, sides)) >= FEW else (np.nan, np.nan)
     row = {"n_in": len(sides[0]), "n_out": len(sides[1])}
     for name, value in separation(*(x[None] for x in sides)).items():
         lower, upper = ends[name]
