@@ -52,6 +52,7 @@ PROCESSOR = BitImageProcessorPil(
     image_std=[0.229, 0.224, 0.225],
 )
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SIDES = {"cpu": 4096, "cuda": 8192}  # of the matrices of the peak; 1,024 where the machine emulates the type
 PEAK = {"bf16": "bfloat16 peak", "fp32": "float32 peak"}[precision_of()]  # of the default precision here
 
 
@@ -159,20 +160,22 @@ def contestants(name, files, size, batch, workers):
 
 def measure(name, files, size, batch, workers, repeats):
     """Return the matrix peak, the speed of each side, and the ratios, for one backbone."""
-    title, sides, flops = contestants(name, files, size, batch, workers)
+    (title, sides, flops), operations = contestants(name, files, size, batch, workers), {}
     for peak, kind in (("bfloat16 peak", torch.bfloat16), ("float32 peak", torch.float32)):
-        sides[peak], operations = matrix_peak(kind, 4096 if DEVICE == "cpu" else 8192)
+        emulated = peak == "bfloat16 peak" != PEAK
+        sides[peak], operations[peak] = matrix_peak(kind, 1024 if emulated else SIDES[DEVICE])
     for each in tqdm(sides.values(), f"{title}: warm up"):
         each()
     bar = tqdm(range(repeats), title)
     turns = pd.DataFrame([{side: seconds(each) for side, each in sides.items()} for _ in bar])
-    n, rate, rows = len(files), operations / turns[PEAK], []
+    rates = {peak: count / turns[peak] for peak, count in operations.items()}
+    n, rate, rows = len(files), rates[PEAK], []
     for side in sides.keys() - {"head", "bfloat16 peak", "float32 peak"}:
         share = n * flops * (3 if side.startswith("train") else 1) / turns[side] / rate
         rows.append((title, side, n / turns[side].median(), share.median()))
     alone, head = turns["backbone alone"], turns["head"]
     ratios = {
-        "bfloat16 peak / float32 peak": (turns["float32 peak"] / turns["bfloat16 peak"], None),
+        "bfloat16 peak / float32 peak": (rates["bfloat16 peak"] / rates["float32 peak"], None),
         "predict / plain loop": (turns["plain loop"] / turns["predict"], 2.5),
         "predict / backbone alone": (alone / turns["predict"], 0.9),
         "epoch of a head: encoding again / cached": ((alone + head) / head, 50),
