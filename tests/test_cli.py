@@ -329,7 +329,19 @@ def test_what_the_message_about_a_fits_file_names_can_be_done(tmp_path):
     fits.setval(path, "BANDS", value="grz")
     code, output = sommelier(*words, "--out", tmp_path / "given", "--unit", "nanomaggy")
     assert code == 0 and "1 galaxy, 0 images left out" in output, output
+    predict, table = ("predict", tmp_path / "files", "--out"), tmp_path / "given.csv"
+    refused("the option --unit nanomaggy stands for", *predict, table)
+    code, output = sommelier(*predict, table, "--unit", "nanomaggy")
+    assert code == 0 and f"show {table} {tmp_path / 'files'} --unit nanomaggy --out" in output, output
+    show = ("show", table, tmp_path / "files", "--out", tmp_path / "sheet.png")
+    refused("no image of the first 24", *show)
+    code, output = sommelier(*show, "--unit", "nanomaggy")
+    assert code == 0 and "sheet.png: 1 galaxy" in output, output
+    code, output = sommelier(*predict, tmp_path / "more.csv", "--scale", "nan")
+    assert code == 2 and "--scale': 'nan' is not a finite number" in output, output
     fits.setval(path, "BUNIT", value="nanomaggy")
+    assert sommelier(*predict, tmp_path / "header.csv")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(tmp_path / "header.csv"))
     code, output = sommelier(*words, "--out", tmp_path / "store")
     assert code == 0 and "1 galaxy, 0 images left out" in output, output
     assert np.array_equal(Store(tmp_path / "given").image(0), Store(tmp_path / "store").image(0))

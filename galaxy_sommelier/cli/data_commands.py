@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from galaxy_sommelier.cli.options import (
-    ABOVE_0,
+    SCALE,
     SHARE,
     Finite,
     LazyChoice,
@@ -202,7 +202,7 @@ class PrepareCommand(click.Command):
 )
 @click.option(
     "--scale",
-    type=ABOVE_0,
+    type=SCALE,
     default=1.0,
     help="size of the galaxies in the images, relative to the frame of Galaxy Zoo 2",
 )

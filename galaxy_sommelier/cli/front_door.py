@@ -67,19 +67,21 @@ def predict(
     embeddings: bool = False,  # add the backbone's features, as `embedding`
     kind: str | None = None,  # of fractions, see `catalog.kinds`; None: the first that the model predicts
     scale: float | None = None,  # size of the galaxies in the images; None: that of a store, else 1
+    unit: str | None = None,  # of the numbers in FITS files, in place of BUNIT in their headers
     overwrite: bool = False,  # replace an existing file
 ) -> pd.DataFrame:  # one row per galaxy; `attrs["images"]` counts the images and names the bad ones
     """Predict vote fractions, label and confidence of galaxies, and whatever else the model can add."""
     if out is not None:
         check_out(out, overwrite, embeddings)
     ready = make_ready(source, model, tta, embeddings)
-    options = {"split": split, "tta": tta, "batch_size": batch_size, "max_bad": max_bad}
+    galaxies = open_input(source, split, unit)
+    options = {"tta": tta, "batch_size": batch_size, "max_bad": max_bad}
     options |= {"precision": precision, "kind": kind, "scale": scale}
     options |= {"embeddings": embeddings or ready.memory is not None, "additions": ready.additions}
     if out is None:
-        table = predict_galaxies(source, ready.model, **options)
+        table = predict_galaxies(galaxies, ready.model, **options)
     else:
-        table = predict_file(source, ready.model, out, overwrite=overwrite, **options)
+        table = predict_file(galaxies, ready.model, out, overwrite=overwrite, **options)
     if ready.memory:
         warn_unlike(table["ood_score"], ready.memory)
     return table
@@ -98,13 +100,15 @@ def predict_part(
     embeddings: bool = False,  # keep the backbone's features
     kind: str | None = None,  # of fractions; None: the first that the model predicts
     scale: float | None = None,  # size of the galaxies in the images; None: that of a store, else 1
+    unit: str | None = None,  # of the numbers in FITS files, in place of BUNIT in their headers
 ) -> dict:  # "ok", "bad": images of this part; "missing": shards that other parts have still to make
     """Predict one process's part of a folder of shards."""
     ready = make_ready(source, model, tta, embeddings)
     keep = embeddings or ready.memory is not None
     options = {"tta": tta, "batch_size": batch_size, "max_bad": max_bad, "embeddings": keep}
     options |= {"precision": precision, "kind": kind, "scale": scale}
-    report = predict_shards(source, ready.model, out, part, split, additions=ready.additions, **options)
+    galaxies = open_input(source, split, unit)
+    report = predict_shards(galaxies, ready.model, out, part, additions=ready.additions, **options)
     if ready.memory and not report["missing"]:
         warn_unlike(pd.read_parquet(out, columns=["ood_score"])["ood_score"], ready.memory)
     return report
@@ -117,6 +121,11 @@ def read_predicted(path: str | Path) -> pd.DataFrame:  # .parquet, .csv, .fits, 
         raise BadInput(
             f"{path}: has no column {min(missing)!r}, so it holds no predictions of `sommelier predict`"
         )
+    numbers = table.filter(regex="^confidence$|_fraction$|_asked$").dropna(axis=1, how="all")
+    if words := set(numbers) - set(numbers.select_dtypes("number")):
+        column = min(words)
+        what = f"column {column!r} holds text, such as {table[column].dropna().iloc[0]!r}"
+        raise BadInput(f"{path}: {what}; give predictions as `sommelier predict` wrote them")
     return table
 
 # %% ../../nbs/10_cli/02_front_door.ipynb #f70d0016
@@ -148,16 +157,17 @@ def prediction_sheet(
     table: pd.DataFrame,  # predictions
     source: Store | str | Path | pd.DataFrame,  # where their images are: a folder, a table or a store
     n: int = 24,  # at most this many, the first of the table
+    unit: str | None = None,  # of the numbers in FITS files, in place of BUNIT in their headers
 ) -> tuple:  # the sheet, a Matplotlib figure, and the ids without a readable image, a list
     """Draw images with their predicted answers."""
     from galaxy_sommelier.evaluation.figures import contact_sheet  # here, since predicting draws nothing
 
-    wanted, images, galaxies = set(table["id_str"].iloc[:n]), {}, open_input(source)
+    wanted, images, galaxies = set(table["id_str"].iloc[:n]), {}, open_input(source, unit=unit)
     for name, image in galaxies.all_rows():
         if name in wanted:
             wanted.remove(name)
             with suppress(BadImage):
-                images[name] = open_image(name, image)
+                images[name] = open_image(name, image, unit)
         if not wanted:  # the rest of a large input is not read
             break
     shown = [row for _, row in table.iloc[:n].iterrows() if row["id_str"] in images]

@@ -13,12 +13,14 @@ from pathlib import Path
 import click
 
 from galaxy_sommelier.cli.options import (
+    SCALE,
     SHARE,
     LazyChoice,
     echo_images,
     file_option,
     kind_names,
     main,
+    unit_option,
 )
 from .train_command import echo_headline
 from ..core.files import BadInput, atomic_path, how_many, write_json
@@ -51,7 +53,7 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
     "--embeddings", is_flag=True, help="add the backbone's features, a list of float16, as `embedding`"
 )
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]"
+    "--batch-size", type=click.IntRange(1, 65_536), help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]"
 )
 @click.option(
     "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",
@@ -63,11 +65,12 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
 @click.option("--kind", type=LazyChoice(kind_names), help="of fractions  [default: the model's first]")
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0, min_open=True),
-    help="size of the galaxies in the images, see below  [default: 1, or that of a store]",
+    type=SCALE,
+    help="size of the galaxies in the images, 0.1 to 10, see below  [default: 1, or that of a store]",
 )
+@unit_option
 @click.option("--overwrite", is_flag=True, help="replace an existing file")
-def predict_command(source, out, model, part, split, overwrite, **options):
+def predict_command(source, out, model, part, split, unit, overwrite, **options):
     """Predict the morphology of the galaxies in INPUT.
 
     INPUT is a store, a folder of images, one image, or a galaxy table. The
@@ -105,10 +108,10 @@ def predict_command(source, out, model, part, split, overwrite, **options):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         if out.suffix:
-            table = predict(source, model, out, split=split, overwrite=overwrite, **options)
+            table = predict(source, model, out, split=split, unit=unit, overwrite=overwrite, **options)
             images = table.attrs["images"]
         else:
-            images = predict_part(source, model, out, part, split, **options)
+            images = predict_part(source, model, out, part, split, unit=unit, **options)
     echo_images(out, images)
     if missing := images.get("missing"):
         click.echo(f"  {how_many(len(missing), 'shard')} still to be made by other parts")
@@ -119,7 +122,7 @@ def predict_command(source, out, model, part, split, overwrite, **options):
         if issubclass(category, (OutOfDistribution, PassedOver)):
             click.echo(f"warning: {note}", err=True)
     if not missing:
-        click.echo(f"next: sommelier show {out} {source} --out sheet.png")
+        click.echo(f"next: sommelier show {out} {source}{f' --unit {unit}' if unit else ''} --out sheet.png")
 
 # %% ../../nbs/10_cli/05_model_commands.ipynb #f70d001a
 @main.command("show")
@@ -127,7 +130,8 @@ def predict_command(source, out, model, part, split, overwrite, **options):
 @click.argument("images", type=Path)
 @file_option("the sheet, a .png or .pdf file", ".png", ".pdf")
 @click.option("--n", type=click.IntRange(min=1, max=200), default=24, help="at most this many galaxies")
-def show_command(predictions, images, out, n):
+@unit_option
+def show_command(predictions, images, out, n, unit):
     """Draw a sheet of IMAGES with their predicted answers.
 
     PREDICTIONS is a file or folder of `sommelier predict`, IMAGES the folder,
@@ -141,7 +145,7 @@ def show_command(predictions, images, out, n):
     """
     from galaxy_sommelier.cli.front_door import prediction_sheet, read_predicted
 
-    figure, without = prediction_sheet(read_predicted(predictions), images, n)
+    figure, without = prediction_sheet(read_predicted(predictions), images, n, unit)
     with atomic_path(out) as partial:
         figure.savefig(partial, dpi=150)
     click.echo(

@@ -152,14 +152,21 @@ def write_json(
         partial.write_text(json.dumps(obj, indent=2, default=plain) + "\n")
 
 # %% ../../nbs/00_core/01_files.ipynb #1e74ea97
-def read_json(path: str | Path):
+def read_json(
+    path: str | Path,
+    kind: type = dict,  # of what the file holds
+):
     """Read a JSON file."""
     try:
-        return json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text())
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the name of the file") from error
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: is not valid JSON ({error}); it may be cut off, make it again") from error
+    if not isinstance(found, kind):
+        what = f"holds a {type(found).__name__} where a {kind.__name__} is expected"
+        raise BadInput(f"{path}: {what}; make the file again")
+    return found
 
 # %% ../../nbs/00_core/01_files.ipynb #a303f4aa
 FITS_BLOCK, FITS_HEADER = 2880, 2**20  # bytes of a block; bytes of a header at most

@@ -140,11 +140,12 @@ def csv_options(
 ) -> dict:
     """Return the options with which pyarrow reads a CSV file without its comments."""
     with pa.input_stream(path) as file:
-        lines = file.read(1 << 17).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        start = file.read(1 << 17).removeprefix(b"\xef\xbb\xbf")
+    lines, is_text = start.split(b"\n"), "\ufffd" not in start[:-3].decode(errors="replace")
     remark = [line.startswith(b"#") for line in lines]
     first = next((i for i, line in enumerate(lines) if line.strip() and not remark[i]), 0)
     # only where there are comments, since pyarrow calls it with text, which a damaged file may not hold
-    leave = (lambda row: "skip" if row.text.startswith("#") else "error") if any(remark) else None
+    leave = (lambda row: "skip" if row.text.startswith("#") else "error") if any(remark) and is_text else None
     parse = pa.csv.ParseOptions(invalid_row_handler=leave, newlines_in_values=several_lines)
     return {"read_options": pa.csv.ReadOptions(skip_rows=first, **reading), "parse_options": parse}
 

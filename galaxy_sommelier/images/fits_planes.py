@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROLES', 'WORDS', 'OWN', 'SHARED', 'LIGHT', 'DQ_BITS', 'NOT_MEASURED', 'BAD_IN_ALL', 'HUGE', 'role_of', 'role_by_name',
-           'sides', 'Planes', 'sorted_planes', 'Bits', 'mask_bits', 'marked', 'owned', 'empty_pixels', 'bad_pixels',
-           'is_map']
+           'role_by_object', 'sides', 'Planes', 'sorted_planes', 'Bits', 'mask_bits', 'marked', 'owned', 'empty_pixels',
+           'bad_pixels', 'is_map']
 
 # %% ../../nbs/02_images/06_fits_planes.ipynb #0a8a1223
 import re
@@ -61,6 +61,13 @@ def role_by_name(
     role = WORDS.get(words[-1].upper(), "") if words else ""
     return "" if role in ("sky", "model") else role
 
+
+def role_by_object(header: Mapping) -> str:  # as from `role_of`
+    """Tell a map from an image by OBJECT, where it names nothing else, as in `weight map`."""
+    words = re.findall("[A-Z]+", str(header.get("OBJECT", "")).upper().removesuffix("MAP"))
+    roles = {WORDS.get(word, "") for word in words} - {"sky", "model"}
+    return roles.pop() if len(roles) == 1 else ""
+
 # %% ../../nbs/02_images/06_fits_planes.ipynb #c6d92f6f
 def sides(hdu) -> tuple[int, ...]:  # (H, W) or (B, H, W) or more
     """Return the shape of an image without leading axes of length one."""
@@ -91,7 +98,7 @@ def sorted_planes(
     file = {} if hdus[0].shape else hdus[0].header
     roles = [role_of(hdu.header, file) for _, hdu in images]
     if len(images) == 1 and not roles[0]:
-        roles = [role_by_name(name)]
+        roles = [role_by_name(name) or role_by_object(images[0][1].header)]
     wanted = "sky" if "sky" in roles else ""
     fractions = any(role == wanted and not _whole(hdu) for role, (_, hdu) in zip(roles, images, strict=True))
     planes = Planes([], [], [])

@@ -222,6 +222,7 @@ def predict_rows(
     additions: Additions | None = None,
     kind: int = 0,  # number of a set of `config.kinds`
     scale: float = 1.0,  # size of the galaxies in the images, relative to the frame of Galaxy Zoo 2
+    unit: str | None = None,  # of FITS files, see `data.inputs.open_image`
 ) -> tuple[pd.DataFrame, ImageReport]:
     """Predict galaxies; return the table and a report on their images."""
     model, report, ids = model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), ImageReport(), []
@@ -229,7 +230,7 @@ def predict_rows(
     batch_size = batch_size or BATCH[model.device.type]
     crop = min(1.0, model.config.crop * scale)
     size, bands = model.config.image_size, model.config.bands
-    for names, squares, bad in open_ahead(rows, size, crop, batch_size, bands=bands):
+    for names, squares, bad in open_ahead(rows, size, crop, batch_size, bands=bands, unit=unit):
         if names:
             fractions, features = forward_views(model, squares, tta, precision, kind)
             ids += names
@@ -302,7 +303,7 @@ def predict(
     if indices is not None:
         shards, total = [(0, rows_of(galaxies, indices))], len(indices)
     options = (tta, batch_size, precision, embeddings, additions)
-    options += (kind_number(model, kind), scale or scale_of(galaxies, indices))
+    options += (kind_number(model, kind), scale or scale_of(galaxies, indices), galaxies.unit)
     with tqdm(total=total, desc="predict", unit="galaxy", disable=total <= 500) as bar:
         tables, reports = zip(*(predict_rows(model, rows, bar, *options) for _, rows in shards), strict=True)
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)

@@ -133,9 +133,10 @@ def predict_shards(
     total, title = sum(galaxies.sizes[i] for i in todo), f"predict {number}/{of}" if of > 1 else "predict"
     with tqdm(total=total, desc=title, unit="galaxy", disable=total <= 500) as bar:
         for i, rows in galaxies.rows(todo):
-            table, report = predict_rows(
-                model, rows, bar, batch_size=batch_size, additions=additions, **options
+            made = predict_rows(
+                model, rows, bar, batch_size=batch_size, additions=additions, unit=galaxies.unit, **options
             )
+            table, report = made
             facts = {"images": json.dumps(report.to_dict()), "made_of": json.dumps(made_of), "tta": tta}
             facts |= additions.facts if additions else {}
             write_predictions(table, out / SHARD.format(i), model, overwrite=True, **facts)

@@ -53,7 +53,7 @@ class LossKeeper(Trainer):
         super()._load_rng_state(checkpoint)
         saved = Path(checkpoint, f"loss_{self.args.process_index}.json")
         if saved.exists():  # absent for a process that did not exist then
-            loss, self._globalstep_last_logged = read_json(saved)
+            loss, self._globalstep_last_logged = read_json(saved, list)
             self._tr_loss += loss
 
 # %% ../../nbs/07_training/04_checkpoints.ipynb #ef1cb4ec
