@@ -182,7 +182,8 @@ def prediction_sheet(
     captions = []
     for row in shown:
         lines = [row["id_str"][-24:], f"{row['label']} {row['confidence']:.2f}"]
-        captions.append("\n".join(lines + (likely_answers(row, schema)[:4] if schema else [])))
+        answers = [line for line in likely_answers(row, schema) if line not in lines] if schema else []
+        captions.append("\n".join(lines + answers[:4]))
     figure = contact_sheet(
         [images[row["id_str"]] for row in shown], captions, columns=min(6, len(shown)), size=2.2
     )

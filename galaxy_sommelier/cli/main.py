@@ -94,19 +94,22 @@ def run_command(experiment, config, pairs, out, show, profile, keys):
 def runs_command(name):
     """Show what ran, how it ended and its numbers; RUN shows one in full.
 
-    RUN is a name or the beginning of one. Runs that were submitted to Slurm
-    also show the number, state, node and time of their job.
+    RUN is a name or the beginning of one, or the folder of a campaign (`make
+    reproduce`), whose runs are listed. Runs that were submitted to Slurm also show
+    the number, state, node and time of their job.
 
     \b
     sommelier runs
     sommelier runs demo-2026
+    sommelier runs data/campaigns/kaggle
     """
-    if name:
+    campaign = Path(name, "runs") if name and Path(name, "runs").is_dir() else None
+    if name and not campaign:
         shown = show_run(name)
         job = Path(shown["run"], "slurm.json")
         click.echo(json.dumps(shown | ({"slurm": read_json(job)} if job.exists() else {}), indent=2))
         return
-    table, jobs = list_runs(), list_jobs()
+    table, jobs = list_runs(campaign), list_jobs(campaign)
     if len(jobs):
         table = table.merge(jobs, on="run", how="outer")
         table["when"] = table["when"].fillna(table.pop("submitted"))

@@ -53,7 +53,8 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
     "--embeddings", is_flag=True, help="add the backbone's features, a list of float16, as `embedding`"
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1, 65_536), help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]"
+    "--batch-size", type=click.IntRange(1, 65_536),
+    help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]",
 )
 @click.option(
     "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",

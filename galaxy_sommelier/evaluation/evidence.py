@@ -14,6 +14,7 @@ import pandas as pd
 from ..catalog.schema import Schema
 from ..core.files import BadInput, read_json, write_json
 from ..core.provenance import environment
+from ..data.mixture import open_store
 from ..data.splits import read_ids, write_ids
 from ..data.store import Store
 from galaxy_sommelier.evaluation.calibration import (
@@ -120,7 +121,7 @@ def calibration_in(run: Path, schema: Schema, votes: bool) -> tuple[Calibration 
 
 def same_store(path: str | Path, schema: Schema, fingerprint: str) -> Store:
     """Open the store of a training, and refuse any other."""
-    store = Store(path, schema)
+    store = open_store(path, schema)
     if store.fingerprint != fingerprint:
         known = f"fingerprint {store.fingerprint}, not {fingerprint}"
         raise BadInput(f"{path}: holds other galaxies than the training ({known}); give the training store")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'STAGE_TEXT', 'ANATOMY', 'LEARNED', 'SHOWN', 'FEW', 'DATASETS_OF', 'PAPERS', 'number', 'between',
-           'plain_text', 'table_of', 'facts', 'about', 'surveys', 'made_by', 'copies', 'kinds_named', 'data',
+           'plain_text', 'table_of', 'facts', 'about', 'sources', 'surveys', 'made_by', 'copies', 'kinds_named', 'data',
            'headline', 'questions', 'certainty', 'weak_answers', 'grouped', 'limits_of_scores', 'limits_of_model',
            'data_licences', 'licences', 'use', 'card_text', 'model_card']
 
@@ -19,6 +19,7 @@ import pandas as pd
 from ..catalog.kinds import KINDS, name_of
 from ..catalog.schema import Schema
 from ..core.files import atomic_path, how_many
+from ..data.store import Store
 from ..download.datasets import DATASETS
 from .card_figure import card_figure
 from .evaluate import HEADLINE
@@ -66,7 +67,7 @@ STAGE_TEXT = {
     "probe": "a linear head, fitted to convergence on features of the frozen backbone",
     "head": "a head, trained on features of the frozen backbone",
     "lora": "low-rank corrections to the backbone, and the head",
-    "full": "all weights were trained",
+    "full": "the whole network was trained",
 }
 ANATOMY = ("patch", "registers", "layers", "hidden")
 LEARNED = (
@@ -89,11 +90,13 @@ def about(e: Evidence) -> str:
     size, counts = m["image_size"], f"{len(schema.answers)} fractions for {len(schema.questions)} questions"
     revision = f"{machine.get('revision') or UNKNOWN}{', with changes' if machine.get('dirty') else ''}"
     shown = [name for name in SHOWN.get(m["stage"], LEARNED) if name in c]
+    stage = STAGE_TEXT.get(m["stage"], UNKNOWN)
+    stage += f", but for the first {frozen} of {m['layers']} layers" if (frozen := c.get("frozen")) else ""
     when = f"{machine.get('device') or UNKNOWN}; {machine.get('time') or UNKNOWN}"
     return facts(
         {
             "backbone": f"{m['name']} ({m.get('kind', UNKNOWN)}; {inside})",
-            "stage": f"{m['stage']}: {STAGE_TEXT.get(m['stage'], UNKNOWN)}",
+            "stage": f"{m['stage']}: {stage}",
             "started from": c.get("start_from") or "the backbone's own weights",
             "head": f"{m['head']}, on {m['pool']} of blocks {m['blocks']}",
             "parameters": f"{m['parameters']:,}",
@@ -105,6 +108,11 @@ def about(e: Evidence) -> str:
     )
 
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #1055e695
+def sources(e: Evidence) -> list[Store]:
+    """List the stores of the training: those of a mixture, or the one store."""
+    return [] if e.store is None else list(getattr(e.store, "parts", {"": e.store}).values())
+
+
 def surveys(e: Evidence) -> list[str]:
     """List the surveys of the training galaxies."""
     if e.store is None:
@@ -112,18 +120,19 @@ def surveys(e: Evidence) -> list[str]:
     return sorted(e.store.table["survey"].iloc[e.store.indices("train")].dropna().unique())
 
 
-def made_by(e: Evidence) -> str:
-    """Return the command that made the store; empty if it is not known."""
-    return "" if e.store is None else e.store.header.get("made_by") or ""
+def made_by(e: Evidence) -> list[str]:
+    """List the commands that made the stores, each once; empty if they are not known."""
+    return list(dict.fromkeys(filter(None, (part.header.get("made_by") for part in sources(e)))))
 
 
-def copies(header: dict) -> str | None:  # header: of a store; None: the store is not known
-    """Tell whether galaxies that are in two splits were looked for when the store was made."""
-    if not header:
+def copies(e: Evidence) -> str | None:  # None: the store is not known
+    """Tell whether galaxies that are in two splits were looked for when the stores were made."""
+    if e.store is None:
         return None
-    if (moved := header.get("moved")) is None:
+    moved = [part.header.get("moved") for part in sources(e)]
+    if None in moved:
         return "not looked for"
-    found = f"{how_many(len(moved), 'galaxy')} moved to the side of a copy or left out"
+    found = f"{how_many(sum(map(len, moved)), 'galaxy')} moved to the side of a copy or left out"
     return f"looked for by position and image; {found}"
 
 
@@ -135,17 +144,17 @@ def kinds_named(e: Evidence) -> str | None:
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #1055e696
 def data(e: Evidence) -> str:
     """Describe the galaxies of training and test."""
-    header, m = {} if e.store is None else e.store.header, e.metrics
-    report = header.get("report")
+    m, reports = e.metrics, [part.header.get("report") for part in sources(e)]
+    left_out = sum(len(report["bad"]) for report in reports) if reports and all(reports) else None
     return facts(
         {
             "store": f"{e.config['store']}, fingerprint {e.config['store_fingerprint']}",
-            "made by": made_by(e),
+            "made by": ", ".join(made_by(e)),
             "surveys of the training galaxies": ", ".join(surveys(e)),
             "galaxies": ", ".join(f"{name} {len(ids):,}" for name, ids in e.ids.items()),
             "kind of vote fractions": kinds_named(e),
-            "copies of a galaxy on two sides of the split": copies(header),
-            "images left out": len(report["bad"]) if report else None,
+            "copies of a galaxy on two sides of the split": copies(e),
+            "images left out": left_out,
             "scored on": f"{m['split']}, {how_many(m['n'], 'galaxy')}; checksum of their ids {m['ids_sha']}",
         }
     )
@@ -249,7 +258,8 @@ def limits_of_model(e: Evidence) -> list[str]:
         uncertain = e.calibration.table().query("strength.isna()").index.tolist()
     here = {"store_fingerprint": e.config["store_fingerprint"], "split": e.metrics["split"]}
     same = here.items() <= (e.measured_on or {}).items()
-    simulated, random = made_by(e).startswith("simulated_store"), str(e.config["backbone"]).startswith("tiny")
+    simulated = any(made.startswith("simulated_") for made in made_by(e))
+    random = str(e.config["backbone"]).startswith("tiny")
     limits = {
         f"Trained on images of {names}; no other survey was tested.": True,
         "Its backbone was initialised at random and has seen only these images.": random,
@@ -281,14 +291,17 @@ PAPERS = {
 }
 
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #a1e5bb16
-def data_licences(made_by: str) -> dict[str, str]:  # title -> licence and papers
-    """Return licence and citation of the data set that a store was made of."""
-    if made_by.startswith("simulated_store"):
-        return {"a simulated sky": "made by this software; nothing to cite"}
-    words = made_by.split()
-    names = DATASETS_OF.get(words[-1], ()) if words[:2] == ["sommelier", "prepare"] else ()
-    sets = [DATASETS[name] for name in names]
-    return {one.title: f"licence {one.licence}; cite {one.cite}" for one in sets} or {"data set": UNKNOWN}
+def data_licences(made_by: list[str]) -> dict[str, str]:  # title -> licence and papers
+    """Return licence and citation of the data sets that stores were made of."""
+    found = {}
+    for made in made_by:
+        if made.startswith("simulated_"):
+            found["a simulated sky"] = "made by this software; nothing to cite"
+        words = made.split()
+        names = DATASETS_OF.get(words[-1], ()) if words[:2] == ["sommelier", "prepare"] else ()
+        sets = [DATASETS[name] for name in names]
+        found |= {one.title: f"licence {one.licence}; cite {one.cite}" for one in sets}
+    return found or {"data set": UNKNOWN}
 
 
 def licences(e: Evidence) -> str:
