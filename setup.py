@@ -33,9 +33,10 @@ setup(
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require={
-        "dev": settings["dev_requirements"].split(),
+        "dev": [*settings["dev_requirements"].split(), *settings["workflow_requirements"].split()],
         "timm": ["timm>=1.0.31"],
         "vlm": ["openai>=3.54"],
+        "workflow": settings["workflow_requirements"].split(),
         "tracking": ["wandb>=0.30", "tensorboard>=2.20"],
     },
     entry_points={"console_scripts": settings["console_scripts"].split()},

@@ -1,0 +1,229 @@
+"""A campaign of the workflow: run once, run again, changed, killed, failed, refused."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.core.runs import status
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+import reproduce  # noqa: E402
+
+SMALL = """\
+out: {out}
+common: {{store: stores/sky, image_size: 32, crop: 1.0, seed: 1, resamples: 20}}
+skies:
+  sky: {{n: 60, size: 32, seed: 1}}
+stores:
+  sky: {{source: table, root: skies/sky, kind: counts, test: 0.3, val: 0.2}}
+trainings:
+  full: {{epochs: 2, tta: false}}
+experiments:
+  compare_stages: {{runs: {{full: runs/full}}}}
+"""
+
+
+def command(file):
+    return [sys.executable, str(ROOT / "workflow" / "scripts" / "reproduce.py"), str(file)]
+
+
+def run(file, *words):
+    done = subprocess.run([*command(file), *words], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def attempts(out):
+    return {path.stem: read_json(path)["attempts"] for path in (out / "logs").glob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A campaign that has run once: its file, its folder, and how that ended."""
+    folder = tmp_path_factory.mktemp("campaign")
+    file = folder / "small.yaml"
+    file.write_text(SMALL.format(out=folder / "out"))
+    return file, folder / "out", run(file)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished campaign in another folder; all its paths start there, so nothing is stale."""
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    shutil.copytree(finished[1], tmp_path / "out")
+    return file, tmp_path / "out"
+
+
+def change(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_a_campaign_makes_every_table_and_a_second_run_does_nothing(finished):
+    file, out, (code, said, error) = finished
+    assert code == 0, error
+    once = {"sky": 1, "full": 1, "compare_stages": 1}
+    assert attempts(out) == once
+    assert "| full | " in (out / "results" / "compare_stages.md").read_text()
+    assert (out / "results/compare_stages/performance_summary.png").exists()
+    assert "compare_stages" in (out / "report.html").read_text()
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("sommelier"), "runs", out], capture_output=True, text=True
+    )
+    assert shown.stdout.count("done") == 2, shown.stdout + shown.stderr
+    assert run(file)[0] == 0 and attempts(out) == once
+
+
+def test_the_plan_names_what_depends_on_a_changed_parameter_and_nothing_else(copy):
+    file, out = copy
+    assert run(file, "--plan")[1] == f"{out}: 0 jobs of {file}\n"
+    change(file, "epochs: 2", "epochs: 3")
+    _, said, _ = run(file, "--plan")
+    rows = [line.split()[0] for line in said.splitlines()[2:]]
+    assert rows == ["runs/full", "runs/compare_stages", "results/compare_stages.md"]
+    assert "params changed" in said and "not measured" in said
+
+
+def test_a_killed_campaign_goes_on_to_the_same_numbers(copy):
+    file, out = copy
+    whole = read_json(out / "runs/full/metrics.json")
+    shutil.rmtree(out / "runs/full")
+    (out / "logs/full.json").unlink()
+    process = subprocess.Popen(command(file), stdout=subprocess.DEVNULL, start_new_session=True)
+    checkpoints = out / "runs/full/checkpoints"
+    while process.poll() is None and not list(checkpoints.glob("checkpoint-*/complete.json")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(checkpoints.glob("checkpoint-*")) and status(out / "runs/full") == "unfinished"
+    assert run(file)[0] == 0
+    assert attempts(out) == {"sky": 1, "full": 2, "compare_stages": 1}  # equal files make nothing run again
+    again = read_json(out / "runs/full/metrics.json")
+    for metrics in (whole, again):
+        metrics.pop("seconds")
+    assert again == whole
+
+
+def notebook(path, *sources):
+    """Write an experiment with one parameter."""
+    code = nbformat.v4.new_code_cell
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    given = 'number: int = 1\nout: str = ""  # run folder'
+    cells = [code(given, metadata={"tags": ["parameters"]}), *map(code, sources)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return str(path)
+
+
+STOPPED = """\
+from pathlib import Path
+from galaxy_sommelier.core.files import Interrupted
+first = not Path(out, "first").exists()
+Path(out, "first").touch()
+if first:
+    raise Interrupted("told to stop")"""
+
+
+def test_a_failure_is_not_tried_again_and_a_changed_parameter_begins_anew(tmp_path):
+    experiments = {
+        "fails": {"experiment": notebook(tmp_path / "fails.ipynb", "3 / 4", "3 / 0")},
+        "stops": {"experiment": notebook(tmp_path / "stops.ipynb", STOPPED)},
+    }
+    file, out = tmp_path / "two.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump({"out": str(out), "experiments": experiments}))
+    code, _, error = run(file)
+    assert code == 1 and attempts(out) == {"fails": 1, "stops": 2}
+    assert status(out / "runs/fails") == "failed" and status(out / "runs/stops") == "done"
+    [line] = error.splitlines()
+    assert "fails: exit code 1 after 1 attempt" in line and "ZeroDivisionError" in line
+    assert "runs/fails/notebook.ipynb" in line
+    experiments["fails"] = experiments["stops"] | {"number": 2}
+    file.write_text(yaml.safe_dump({"out": str(out), "experiments": experiments}))
+    assert run(file)[0] == 0 and attempts(out) == {"fails": 2, "stops": 2}
+    assert read_json(out / "runs/fails/config.json")["number"] == 2
+    assert [status(path) for path in (out / "replaced").iterdir()] == ["failed"]
+
+
+def refused(capsys, file, text, *words):
+    """Check that a campaign ends at once, with one line that contains `text`."""
+    assert reproduce.main([str(file), *words]) == 2
+    said = capsys.readouterr()
+    assert text in said.err and len(said.err.splitlines()) == 1 and not said.out, said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("trainings:", "training:", "unknown setting 'training', did you mean 'trainings'"),
+        ("{epochs: 2", "{epoch: 2", "trainings: full: unknown setting 'epoch', did you mean 'epochs'"),
+        ("{epochs: 2", "{epochs: many", "trainings: full: setting 'epochs': takes a whole number"),
+        ("{runs:", "{rums:", "compare_stages: parameter 'rums' is not one of compare_stages's, did you mean"),
+        ("crop: 1.0", "corp: 1.0", "common: unknown name 'corp', did you mean 'crop'"),
+        ("kind: counts", "kinds: counts", "stores: sky: No such option '--kinds'"),
+        ("n: 60", "number: 60", "skies: sky: unknown key 'number'"),
+        ("full: runs/full", "full: runs/fully", "runs/fully is not made by this campaign, did you mean"),
+        ("epochs: 2", "backbone: /no/weights", "/no/weights does not exist"),
+        ("epochs: 2", "backbone: $WEIGHTS", "no folder is named 'WEIGHTS'; add it to `folders`"),
+        ("compare_stages: {", "compare: {", "experiment 'compare' is not known, did you mean"),
+    ],
+)
+def test_a_fault_of_the_file_is_one_line_before_anything_runs(tmp_path, capsys, old, new, complaint):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    change(file, old, new)
+    refused(capsys, file, complaint)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_its_weights_is_refused(tmp_path, capsys):
+    (tmp_path / "dino").mkdir()
+    (tmp_path / "dino" / "config.json").write_text("{}")
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    change(file, "epochs: 2", f"backbone: {tmp_path}/dino")
+    refused(capsys, file, f"trainings: full: backbone: {tmp_path}/dino: ")
+
+
+def test_two_campaigns_in_one_folder_and_a_changed_store_are_refused(copy, tmp_path, capsys):
+    file, out = copy
+    other = tmp_path / "other.yaml"
+    other.write_text(file.read_text())
+    refused(capsys, other, f"{out}: belongs to the campaign 'small'")
+    with open(out / "stores/sky/store.json", "a") as store:
+        store.write("\n")
+    refused(capsys, file, "store.json: changed after it was finished; put it back, or remove")
+    (out / "stores/sky/store.json").unlink()
+    refused(capsys, file, "store.json: is lost")
+
+
+def test_a_profile_that_cannot_work_here_is_refused(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    refused(capsys, file, "profile 'perlmuter' is not known, did you mean", "--profile", "perlmuter")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused(capsys, file, "there is no Slurm here", "--profile", "perlmutter")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["simulated", "kaggle"])
+def test_the_campaigns_of_the_repository_are_sound(name, tmp_path, monkeypatch):
+    for folder in ("kaggle", "gz2", "stripe82", "exemplars/images", "weights"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("kaggle/training_solutions_rev1.csv", "kaggle/natural_test_ids.csv", "exemplars/labels.csv",
+                 "stripe82/image_index.csv", "weights/model.safetensors"):  # fmt: skip
+        (tmp_path / file).touch()
+    monkeypatch.setenv("DATA", str(tmp_path))
+    monkeypatch.setenv("WEIGHTS", str(tmp_path / "weights"))
+    plan = reproduce.Plan(ROOT / "configs" / "workflow" / f"{name}.yaml")
+    assert len(plan.rows) > 15

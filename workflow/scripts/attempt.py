@@ -1,0 +1,89 @@
+"""Run a row's command in its folder: go on from where it stopped, or begin anew if it is another run.
+
+Usage: attempt.py --folder FOLDER --attempt N [--input FILE...] -- COMMAND
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from galaxy_sommelier.core.files import read_json, sha256_file, sha256_of, write_json
+
+GOES_ON = {75, 130, 137, 138, 143}  # told to stop with a checkpoint, Ctrl-C, SIGKILL, SIGUSR1, SIGTERM
+
+
+def key_of(command: list[str], inputs: list[str]) -> str:
+    """Return what a run is: its command, and the contents of the files that it depends on."""
+    return sha256_of(json.dumps([command, {path: sha256_file(path) for path in inputs}]))[:16]
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+def set_aside(folder: Path, now: datetime) -> None:
+    """Move what another run has left, so that nothing of it gets into this one."""
+    parts = [folder, folder.with_name(f".unfinished-{folder.name}")]  # the second is of `sommelier prepare`
+    kept = Path("replaced", f"{folder.name}-{now:%Y%m%d-%H%M%S}")
+    for path in parts:
+        if path.exists() and any(path.iterdir()):
+            kept.parent.mkdir(exist_ok=True)
+            path.rename(kept if path == folder else kept.with_name(f"{kept.name}-unfinished"))
+
+
+def attempt(folder: Path, number: int, inputs: list[str], command: list[str], lock: int) -> int:
+    """Run the command; on success leave `done.json` in the folder."""
+    key, now, done = key_of(command, inputs), datetime.now(UTC), folder / "done.json"
+    log, record = Path("logs", f"{folder.name}.log"), Path("logs", f"{folder.name}.json")
+    before = read_json(record) if record.exists() else {}
+    if done.exists() and read_json(done)["key"] == key:  # by a process that outlived its workflow
+        return 0
+    if before.get("key") != key:
+        set_aside(folder, now)
+        log.unlink(missing_ok=True)
+        before = {}
+    if number > 1 and before.get("code") not in (None, *GOES_ON):
+        return before["code"]  # it would fail again in the same way
+    facts = {"key": key, "command": command, "started": f"{now:%Y-%m-%dT%H:%M:%SZ}", "code": None}
+    facts |= {"attempts": before.get("attempts", 0) + 1, "seconds": before.get("seconds", 0)}
+    write_json(record, facts)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a warning of Slurm: only a training reacts to it
+    with open(log, "a") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, pass_fds=[lock])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, too
+        signal.signal(signal.SIGTERM, lambda caught, frame: process.send_signal(caught))
+        code = process.wait()
+    code = 128 - code if code < 0 else code
+    if code == 0:
+        store = folder / "store.json"
+        write_json(done, {"key": key} | ({"store": sha256_file(store)} if store.exists() else {}))
+    facts["seconds"] = round(facts["seconds"] + (datetime.now(UTC) - now).total_seconds(), 1)
+    write_json(record, facts | {"code": code, "line": last_line(log)})
+    return code
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--input", nargs="*", default=[])
+    parser.add_argument("command", nargs="+")
+    given = parser.parse_args()
+    name, logs = given.folder.name, Path("logs")
+    logs.mkdir(exist_ok=True)
+    lock = os.open(logs / f"{name}.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that outlived its workflow
+    if code := attempt(given.folder, given.attempt, given.input, given.command, lock):
+        print(f"{name}: exit code {code}: {last_line(logs / f'{name}.log')}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

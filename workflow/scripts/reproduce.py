@@ -1,0 +1,156 @@
+"""Run a campaign, or tell what it would run.
+
+Usage: reproduce.py FILE.yaml [--profile NAME] [--plan]
+
+Everything is checked before the first job starts. The same command goes on after any kill.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from campaign import TOP, Plan
+from cost import gpu_hours
+
+from galaxy_sommelier.cli.options import echo_table, one_line
+from galaxy_sommelier.core.config import closest
+from galaxy_sommelier.core.files import BadInput, alone, how_many, read_json, sha256_file, write_json
+from galaxy_sommelier.core.slurm import slurm
+
+PROFILES = TOP / "workflow" / "profiles"
+
+
+def find_profile(name: str) -> Path:  # of a folder in workflow/profiles, or the path of one
+    """Return the folder of a profile; refuse one that cannot work here."""
+    known = {path.name: path for path in sorted(PROFILES.iterdir())}
+    folder = known.get(name, Path(name)).resolve()
+    if not (folder / "config.yaml").exists():
+        raise BadInput(f"profile {name!r} is not known{closest(name, known)}")
+    text = (folder / "config.yaml").read_text()
+    if "executor: slurm" in text:
+        slurm("sbatch", "--version")
+    if 'environ["ACCOUNT"]' in text and not os.environ.get("ACCOUNT"):
+        raise BadInput(f"profile {name}: no account; add ACCOUNT=m1234, yours in place of m1234")
+    return folder
+
+
+def check_folder(plan: Plan) -> None:
+    """Refuse a folder of another campaign, and a store that changed after runs were made from it."""
+    owner = plan.out / "campaign.json"
+    if owner.exists():
+        if (theirs := read_json(owner)["campaign"]) != plan.path.stem:
+            what = f"belongs to the campaign {theirs!r}"
+            raise BadInput(f"{plan.out}: {what}; give another `out` in {plan.path}")
+    elif plan.out.exists() and any(plan.out.iterdir()):
+        raise BadInput(f"{plan.out}: holds other files and no campaign; give another `out` in {plan.path}")
+    plan.out.mkdir(parents=True, exist_ok=True)
+    write_json(owner, {"campaign": plan.path.stem})
+    for row in plan.stores.values():
+        done, store = plan.out / row.folder / "done.json", plan.out / row.folder / "store.json"
+        if done.exists() and (not store.exists() or read_json(done)["store"] != sha256_file(store)):
+            what = "changed after it was finished" if store.exists() else "is lost"
+            again = f"remove {done.parent} to make it again, with all that depends on it"
+            raise BadInput(f"{store}: {what}; put it back, or {again}")
+
+
+def snakemake(plan: Plan, *words: str) -> subprocess.Popen:
+    """Start Snakemake in the campaign's folder, with its output as text."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(TOP / "workflow" / "Snakefile")]
+    command += ["--directory", str(plan.out), "--config", f"campaign={plan.path.resolve()}", "--nolock"]
+    return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def pending(plan: Plan) -> pd.DataFrame:
+    """Return what would run and why, with GPU hours where they were measured."""
+    process = snakemake(plan, "--cores", "1", "--quiet", "all", "--detailed-summary")
+    text, _ = process.communicate()
+    if process.returncode:
+        raise BadInput(f"{plan.path}: Snakemake refused: {' '.join(text.split())}")
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("output_file\t"))
+    rows, seen = [], set()
+    for file in csv.DictReader(lines[start:], delimiter="\t"):
+        name, made = name_of(file["output_file"]), file["output_file"].removesuffix("/done.json")
+        if file["plan"] == "no update" or (file["rule"], name) in seen:
+            continue
+        seen.add((file["rule"], name))
+        row = plan.rows.get(name) if made.startswith("runs/") and made.count("/") == 1 else None
+        record = plan.out / "logs" / f"{name}.json"
+        took = read_json(record)["seconds"] / 60 if row and record.exists() else float("nan")
+        cost = {"GPU hours": gpu_hours(plan, row) if row else "", "took (min)": took}
+        because = "depends on a row above" if file["status"] == "ok" else file["status"]
+        rows.append({"makes": made, "because": because} | cost)
+    return pd.DataFrame(rows, columns=["makes", "because", "GPU hours", "took (min)"])
+
+
+def name_of(file: str) -> str:  # e.g. "runs/full-1/model/calibration.json"
+    """Return the row that a file belongs to."""
+    return file.split("/")[1].partition(".")[0]
+
+
+def failures(plan: Plan) -> list[str]:
+    """Return a line for each row that has started and is not finished."""
+    lines = []
+    for row in plan.rows.values():
+        record = plan.out / "logs" / f"{row.name}.json"
+        if not record.exists() or (plan.out / row.folder / "done.json").exists():
+            continue
+        facts = read_json(record)
+        notebook = plan.out / row.folder / "notebook.ipynb"
+        where = notebook if notebook.exists() else record.with_suffix(".log")
+        if facts["code"] is None:
+            lines.append(f"{row.name}: was killed; the same command continues ({where})")
+        elif facts["code"]:
+            count = how_many(facts["attempts"], "attempt")
+            lines.append(f"{row.name}: exit code {facts['code']} after {count}: {facts['line']} ({where})")
+    return lines
+
+
+def run(plan: Plan, profile: Path | None) -> int:
+    """Run what is missing; print Snakemake's words where no row explains a failure."""
+    words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(os.cpu_count())]
+    words += ["--keep-going", "--rerun-incomplete", "--quiet", "rules", "host", "reason"]
+    process = snakemake(plan, *words, "--report", "report.html", "--report-after-run")
+    said = []
+    for line in process.stdout:
+        said.append(line.rstrip())
+        if " steps (" in line or line.partition(": ")[0] in plan.rows:
+            print(line.rstrip(), flush=True)
+    if code := process.wait():
+        log = plan.out / "snakemake.log"
+        log.write_text("\n".join(said))
+        for line in failures(plan) or [f"{plan.path}: Snakemake failed: {said[-1] if said else ''} ({log})"]:
+            print(f"reproduce: {line}", file=sys.stderr)
+    return code
+
+
+def main(words: list[str] | None = None) -> int:  # None: of the command line
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--profile")
+    parser.add_argument("--plan", action="store_true", help="tell what would run, and why")
+    given = parser.parse_args(words)
+    try:
+        plan = Plan(given.file)
+        profile = find_profile(given.profile) if given.profile else None
+        check_folder(plan)
+        with alone(plan.out):
+            if given.plan:
+                table = pending(plan)
+                print(f"{plan.out}: {how_many(len(table), 'job')} of {given.file}")
+                echo_table(table) if len(table) else None
+                return 0
+            code = run(plan, profile)
+    except (BadInput, OSError) as error:
+        print(f"reproduce: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(f"next: sommelier runs {plan.out}\nreport: {plan.out / 'report.html'}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
