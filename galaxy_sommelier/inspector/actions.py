@@ -180,11 +180,13 @@ class Annotating:
 
     def do_store(self) -> None:
         """Write the store with these labels."""
+        from ..download.hub import DEFAULT
+
         store = self.album.store
         names = (store.path.with_name(f"{store.path.name}-corrected-{i}") for i in range(1, 1000))
         out = next(name for name in names if not name.exists())
         corrected_store(store, self.state.annotations, out)
-        self.said = f"written: {out.name} (next: sommelier train {out})"
+        self.said = f"written: {out.name} (next: sommelier train {out} --stage head --backbone {DEFAULT})"
 
     def do_samp(self) -> None:
         """Send the galaxies shown to other programs."""

@@ -313,7 +313,7 @@ def fate(
     annotations: AnnotationFile,
     table: pd.DataFrame,  # id_str, and split where it is known
     schema: Schema = GZ2,
-) -> dict[str, int]:  # split -> galaxies; "outside the tree": their labels cannot be learned
+) -> dict[str, int]:  # split -> galaxies; "outside the tree": classes of your own
     """Return what the annotated galaxies are for training."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # counted here

@@ -60,8 +60,8 @@ def here_of(state: Annotator) -> dict:
 def labels_in_words(counts: dict[str, int]) -> str:  # from `fate` of `inspector.annotations`
     """Return what the labels will do."""
     total = sum(counts.values())
-    out = dict.fromkeys(("test", "outside the tree"), " (kept out)")
-    parts = [f"{number:,} {name}{out.get(name, '')}" for name, number in counts.items()]
+    words = {"test": "test (kept out)", "outside the tree": "of your own classes (train --target)"}
+    parts = [f"{number:,} {words.get(name, name)}" for name, number in counts.items()]
     return f"{total:,} label{'s' * (total != 1)}" + (f": {', '.join(parts)}" if parts else "")
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #08e4a110
@@ -86,7 +86,7 @@ def image_of(state: Annotator, large: LargeImage, look: Look) -> dict:  # jpeg, 
     return {"jpeg": jpeg, "alt": f"{galaxy.id_str}, {class_words(galaxy.label)}", "problem": problem}
 
 
-def near_of(state: Annotator, thumbnails: Thumbnails, lengths: np.ndarray | None) -> dict:
+def near_of(state: Annotator, thumbnails: Thumbnails, look: Look, lengths: np.ndarray | None) -> dict:
     """Return the galaxies most similar to the one that is looked at."""
     row = state.current
     if row is None or state.embeddings is None:
@@ -94,13 +94,13 @@ def near_of(state: Annotator, thumbnails: Thumbnails, lengths: np.ndarray | None
     if not np.isfinite(state.embeddings[row]).all():
         return {"note": "There is no embedding of this galaxy."}
     rows, cosines = neighbours(state.embeddings, row, 5, lengths)
-    galaxies = [mini(state, int(each), thumbnails) for each in rows]
+    galaxies = [mini(state, int(each), thumbnails, look) for each in rows]
     return {"galaxies": [one | {"cosine": float(x)} for one, x in zip(galaxies, cosines, strict=True)]}
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #c43ca045
-def mini(state: Annotator, row: int, thumbnails: Thumbnails) -> dict:  # row, id, jpeg, problem
+def mini(state: Annotator, row: int, thumbnails: Thumbnails, look: Look) -> dict:  # row, id, jpeg, problem
     """Return a small image of a galaxy."""
-    jpeg, problem = thumbnails.get(row, 80)
+    jpeg, problem = thumbnails.get(row, 80, look.stretch, look.zoom)
     return {"row": row, "id": state.table.id_str.iat[row], "jpeg": jpeg, "problem": problem}
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #39042a09
@@ -127,18 +127,18 @@ def clearest(state: Annotator) -> dict[str, int]:  # answer to the task -> row
     return found
 
 
-def examples_of(state: Annotator, thumbnails: Thumbnails) -> list[dict]:  # value, words, jpeg, id
+def examples_of(state: Annotator, thumbnails: Thumbnails, look: Look) -> list[dict]:  # value, words, jpeg, id
     """Return the answers to the task, each with an example."""
     rows = clearest(state)
     made = []
     for value in state.answers:
         words = answer_words(f"{state.task}_{value}") if state.task else class_words(value)
-        example = mini(state, rows[value], thumbnails) if value in rows else {}
+        example = mini(state, rows[value], thumbnails, look) if value in rows else {}
         made.append({"value": value, "words": words.split(": ")[-1]} | example)
     return made
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #0c8e22e8
-def last_clicks(state: Annotator, thumbnails: Thumbnails, count: int = 5) -> list[dict]:
+def last_clicks(state: Annotator, thumbnails: Thumbnails, look: Look, count: int = 5) -> list[dict]:
     """Return the newest clicks that can be undone, newest first."""
     made = []
     for click in reversed(state.annotations.clicks[-count:]):
@@ -146,12 +146,12 @@ def last_clicks(state: Annotator, thumbnails: Thumbnails, count: int = 5) -> lis
         said = ", ".join(value for _, value in values.values() if value).replace("_", " ") or "withdrawn"
         more = f" (+ {len(click) - 1})" if len(click) > 1 else ""
         row = state.ids.get_indexer([galaxy])[0]
-        known = mini(state, int(row), thumbnails) if row >= 0 else {}
+        known = mini(state, int(row), thumbnails, look) if row >= 0 else {}
         made.append({"id": galaxy, "words": said + more} | known)
     return made
 
 
-def sorting_of(state: Annotator, queue: Queue, thumbnails: Thumbnails) -> dict:
+def sorting_of(state: Annotator, queue: Queue, thumbnails: Thumbnails, look: Look) -> dict:
     """Return the question, the progress and the last five clicks."""
     questions = {question.name: question.text for question in state.schema.questions}
     progress = queue.progress()
@@ -159,7 +159,7 @@ def sorting_of(state: Annotator, queue: Queue, thumbnails: Thumbnails) -> dict:
     return {
         "question": questions.get(state.task, "What is it?"),
         "progress": progress,
-        "last": last_clicks(state, thumbnails),
+        "last": last_clicks(state, thumbnails, look),
         "ended": queue.ended,
         "why": why,
     }

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRETCHES', 'MISSING', 'LINE', 'Album', 'in_colour', 'image_channels', 'fits_channels', 'rendered', 'sky_of',
-           'round_length', 'enlarged', 'centred', 'with_sky', 'Thumbnails', 'contact_sheet']
+           'round_length', 'enlarged', 'centred', 'with_sky', 'Thumbnails', 'shortened', 'contact_sheet']
 
 # %% ../../nbs/09_inspector/06_rendering.ipynb #701ca4e0
 from collections import OrderedDict
@@ -224,6 +224,13 @@ def _small_jpeg(album, row, side, stretch, zoom):
 LINE = 14  # height of a line of text, pixels
 
 
+def shortened(text: str, length: int) -> str:
+    """Return a text without its middle, since the ends of an id tell it from others."""
+    if length >= len(text):
+        return text
+    return f"{text[: length // 2]}\u2026{text[len(text) - (length - length // 2) + 1 :]}" if length else ""
+
+
 def contact_sheet(
     images: Sequence[np.ndarray],  # (H, W, 3) uint8 each; sizes may differ
     captions: Sequence[list[str]],  # lines of text beneath each image
@@ -241,7 +248,7 @@ def contact_sheet(
         small = Image.fromarray(enlarged(image, side)[:side, :side])
         sheet.paste(small, (left, top))
         for j, line in enumerate(caption):
-            while line and draw.textlength(line, font) > side + 4:
-                line = line[:-2] + "\u2026" if len(line) > 2 else ""
-            draw.text((left, top + side + 2 + j * LINE), line, "black" if j == 0 else "#555555", font)
+            ways = (shortened(line, length) for length in range(len(line), -1, -1))
+            short = next(one for one in ways if draw.textlength(one, font) <= side + 4)
+            draw.text((left, top + side + 2 + j * LINE), short, "black" if j == 0 else "#555555", font)
     return np.asarray(sheet)

@@ -12,7 +12,7 @@ import pandas as pd
 from ..catalog.classes import PATHS
 from ..core.files import BadInput
 from ..images.pixels import encode
-from .rendering import Album, Thumbnails, contact_sheet
+from .rendering import Album, Thumbnails, centred, contact_sheet
 from .state import Annotator
 from .table import answer_words, largest_difference, values_of
 
@@ -34,12 +34,12 @@ def class_bars(
 
 
 def short_words(answer: str) -> str:  # "<question>_<answer>"
-    """Return an answer in as few words as make it clear."""
-    question, _, name = answer.rpartition("_")
+    """Return an answer in few words; those that need their question have it before them."""
+    question, _, name = answer.replace("-", " ").rpartition("_")
     if name in ("yes", "no"):
-        return ("no " if name == "no" else "") + question.replace("-", " ")
-    clear = name.replace("-", "").isalpha() and name not in ("none", "other", "cant-tell")
-    return name.replace("-", " ") if clear else answer_words(answer)
+        return ("no " if name == "no" else "") + question
+    alone = question in ("smooth or featured", "odd feature", "merging") and name not in ("none", "other")
+    return name if alone else f"{question} {name}"
 
 # %% ../../nbs/09_inspector/07_tiles.ipynb #de1b1629
 def differences(
@@ -105,6 +105,7 @@ def tiles_of(
 def sheet(
     state: Annotator,
     album: Album,
+    zoom: float = 1.0,  # share of each image's side to show
     count: int = 24,  # galaxies at most
 ) -> bytes:  # JPEG
     """Return the first galaxies shown as an image."""
@@ -114,7 +115,7 @@ def sheet(
         galaxy = state.table.iloc[row]
         lines = caption(galaxy)
         try:
-            images.append(album.image(row))
+            images.append(centred(album.image(row), zoom))
         except BadInput as error:
             images.append(blank)
             lines[1] = getattr(error, "reason", str(error))

@@ -23,13 +23,16 @@ function makeTools(app) {
   const go = mode => () => app.send({do: "mode", mode});
   const gallery = button(modes, "Gallery", "many galaxies: key g", go("gallery"));
   const sort = button(modes, "Sort", "one by one: key s", go("sort"));
+  make(bar, "span", "gs-quiet gs-word", "label");
   const task = choice(bar, "what to label", value => app.send({do: "task", task: value}), "gs-task");
   const size = slider(bar, "size of the tiles", 72, 320, 8, side => app.send({do: "look", side}),
     "gs-wide gs-browse");
   const zoom = slider(bar, "zoom of all images", 0.2, 1, 0.05, value =>
     app.send({do: "look", zoom: Number((1.2 - value).toFixed(2))}), "gs-wide");
-  button(bar, "\u2605 50", "suggest the 50 galaxies whose labels would teach the model most",
+  const suggest = button(bar, "\u2605 ", "suggest the 50 galaxies whose labels would teach the model most",
     () => app.send({do: "suggest"}));
+  make(suggest, "span", "gs-word", "suggest ");
+  suggest.append("50");
   const map = button(bar, "Map", "show or hide the map: key m", () => app.toggleMap(), "gs-browse");
   button(bar, "?", "all keys: key ?", () => app.help.show(), "gs-icon");
   app.on("controls", controls => {
@@ -54,22 +57,23 @@ function makeChips(app) {
   const draw = () => keepFocus(app, () => {
     const here = app.get("here"), status = app.get("status");
     line.replaceChildren();
-    const found = here.found === here.total ? `${count(here.total)} galaxies`
-      : `${count(here.found)} of ${count(here.total)} galaxies`;
-    make(line, "span", "gs-count", found);
+    const total = count(here.total), found = here.found === here.total ? "" : `${count(here.found)} of `;
+    make(make(line, "span", "gs-count", found + total), "span", "gs-word", " galaxies");
     for (const [i, chip] of status.chips.entries()) {
-      const node = make(line, "span", "gs-chip", chip);
+      const node = make(line, "span", "gs-chip");
+      make(node, "span", "gs-words", chip, {title: chip});
       button(node, "\u00d7", `remove ${chip}`, () => app.send({do: "drop", chip: i}), "gs-x");
     }
     if (here.marked.length) {
-      const node = make(line, "span", "gs-chip gs-marks", `${here.marked.length} marked`);
+      const node = make(line, "span", "gs-chip gs-marks");
+      make(node, "span", "gs-words", `${here.marked.length} marked`);
       button(node, "\u00d7", "mark none: Escape", () => app.send({do: "mark", rows: []}), "gs-x");
     }
     if (here.stale) make(line, "span", "gs-old", "old result: the query was not applied");
     make(line, "span", "gs-space");
     if (app.get("controls").mode === "gallery" && here.pages > 1) {
       button(line, "\u25c0", "page before: page up", () => app.send({do: "turn", pages: -1}), "gs-icon");
-      make(line, "span", "gs-page", `page ${count(here.page + 1)} of ${count(here.pages)}`);
+      make(line, "span", "gs-page", `${count(here.page + 1)} of ${count(here.pages)}`, {title: "page"});
       button(line, "\u25b6", "next page: page down", () => app.send({do: "turn", pages: 1}), "gs-icon");
     }
     app.root.classList.toggle("gs-stale", here.stale);
@@ -93,6 +97,9 @@ function makeStatus(app) {
     said.classList.toggle("gs-error", Boolean(status.error));
     labels.textContent = status.labels;
     store.hidden = !status.store;
+    store.disabled = !status.learned;
+    store.title = status.learned ? "write a store with these labels, for training"
+      : "no label yet that a store could hold";
     samp.hidden = !status.places;
   });
   app.say = (text, bad) => { said.textContent = text; said.classList.toggle("gs-error", Boolean(bad)); };
@@ -103,14 +110,14 @@ function makeHelp(app) {
   const page = make(app.root, "div", "gs-help", "", {role: "dialog", tabIndex: -1, hidden: true,
     "aria-label": "keys", "aria-modal": "true"});
   const box = make(page, "div", "gs-card");
-  make(box, "h3", "", "Keys");
-  const table = make(box, "dl");
+  make(box, "div", "gs-title", "Keys", {role: "heading", "aria-level": 3});
+  const table = make(box, "div", "gs-keys");
   for (const [keys, what] of app.get("fixed").keys) {
-    const term = make(table, "dt");
-    keys.split(" ").forEach(key => make(term, "kbd", "", key));
-    make(table, "dd", "", what);
+    const term = make(table, "div");
+    keys.split(" ").forEach(key => keycap(term, key));
+    make(table, "div", "", what);
   }
-  make(box, "p", "gs-quiet", app.get("fixed").legend);
+  make(box, "div", "gs-quiet", app.get("fixed").legend);
   const hide = () => { page.hidden = true; app.home(); };
   page.addEventListener("click", hide);
   return {

@@ -15,6 +15,9 @@ function make(parent, kind, name = "", text = "", more = {}) {
   return node;
 }
 
+/** A key as it is printed on the keyboard. Notebooks style `kbd`, `p`, `ul` and the like: none is used. */
+const keycap = (parent, key) => make(parent, "span", "gs-key", key);
+
 /** A button with a hint; keys named in the hint work everywhere on the screen. */
 function button(parent, text, hint, act, name = "") {
   const node = make(parent, "button", `gs-button ${name}`, text, {type: "button", title: hint});
@@ -41,7 +44,7 @@ function choice(parent, label, act, name = "") {
 /** A slider; `act` gets its number when it is let go, or at most every 150 ms while it moves. */
 function slider(parent, label, low, high, step, act, name = "") {
   const box = make(parent, "label", `gs-slider ${name}`, "", {title: label});
-  make(box, "span", "", label.split(" ")[0]);
+  make(box, "span", "gs-word", label.split(" ")[0]);
   const node = make(box, "input", "", "", {type: "range", min: low, max: high, step, "aria-label": label});
   let waiting = 0;
   node.addEventListener("input", () => {

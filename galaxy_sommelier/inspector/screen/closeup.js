@@ -36,12 +36,12 @@ function makeCloseup(app) {
     });
     for (const [key, words, sign] of [["a", "agree", "\u2713"], ["d", "disagree", "\u2717"]]) {
       const node = button(labels, `${sign} ${words}`, `key ${key}`, () => app.send({do: words}), "gs-answer");
-      make(node, "kbd", "", key);
+      keycap(node, key);
       node.setAttribute("aria-pressed", mine.verdict === words);
     }
     const undo = button(labels, "undo", "take the newest click back: key u", () => app.send({do: "undo"}),
       "gs-answer");
-    make(undo, "kbd", "", "u");
+    keycap(undo, "u");
   });
   app.on("facts", one => {
     keepFocus(app, () => {
@@ -61,7 +61,7 @@ function makeCloseup(app) {
 function answerButton(app, parent, value, words, i) {
   const key = i < 9 ? String(i + 1) : i === 9 ? "0" : "";
   const node = button(parent, words, key && `key ${key}`, () => app.send({do: "answer", value}), "gs-answer");
-  if (key) make(node, "kbd", "", key);
+  if (key) keycap(node, key);
   return node;
 }
 
@@ -73,7 +73,8 @@ function drawHead(app, head, one) {
     make(head, "span", "gs-tag", "test", {title: "its label is kept out of training"});
   }
   if (app.get("here").opened) {
-    const node = make(head, "span", "gs-chip", "not in the gallery");
+    const node = make(head, "span", "gs-chip");
+    make(node, "span", "gs-words", "not in the gallery");
     button(node, "\u00d7", "back to the gallery's galaxy: Escape", () => app.send({do: "back"}), "gs-x");
   }
 }
@@ -169,7 +170,7 @@ function makeTexts(app, parent) {
 /** How the large image is drawn: channel, stretch, levels, and what the network looked at. */
 function makeLook(app, frame) {
   const box = make(frame, "details", "gs-look");
-  make(box, "summary", "", "image", {title: "channel, stretch, levels, overlay"});
+  make(box, "summary", "", "image \u25be", {title: "channel, stretch, levels, overlay"});
   const card = make(box, "div", "gs-card");
   const set = name => value => app.send({do: "look", [name]: value});
   const overlay = choice(card, "overlay", set("overlay")), channel = choice(card, "channel", set("channel"));

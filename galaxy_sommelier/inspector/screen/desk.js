@@ -52,6 +52,7 @@ function open(model, host) {
 /** Messages to the kernel, each answered; when the kernel has gone, say so and take no input. */
 function link(app, undo) {
   const {model, root} = app;
+  const answers = [];  // what to do with each
   let slow = 0, idle = 0, late = false;
   const die = () => {
     app.dead = true;
@@ -59,9 +60,10 @@ function link(app, undo) {
     root.inert = true;
     make(root, "div", "gs-veil", "kernel restarted: run the cell again", {role: "alert"});
   };
-  app.send = (message, buffers = []) => {
+  app.send = (message, buffers = [], then = null) => {
     if (app.dead) return;
     app.waiting += 1;
+    answers.push(then);
     clearTimeout(slow);
     slow = setTimeout(() => {
       late = app.waiting > 0;
@@ -72,7 +74,10 @@ function link(app, undo) {
     model.send(message, undefined, buffers);
   };
   const answered = message => {
-    if (message.done) app.waiting = Math.max(0, app.waiting - message.done);
+    if (message.done) {
+      app.waiting = Math.max(0, app.waiting - message.done);
+      answers.shift()?.();
+    }
     if (late && !app.waiting) { late = false; app.sayStatus(); }
   };
   const live = function () { if (!this.comm_live && !app.dead) die(); };

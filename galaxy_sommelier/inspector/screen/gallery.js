@@ -13,8 +13,7 @@ function makeGallery(app) {
     grid.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
     const tiles = app.get("tiles");
     grid.replaceChildren(...tiles.map((one, i) => tile(app, one, i)));
-    if (!tiles.length) make(grid, "p", "gs-note", "No galaxy passes these filters.");
-    grid.classList.toggle("gs-tall", app.get("here").tall);
+    if (!tiles.length) make(grid, "div", "gs-note", "No galaxy passes these filters.");
     grid.scrollTop = 0;
     badges();
     mark();
@@ -48,10 +47,12 @@ function makeGallery(app) {
   let asked = 0;
   const fit = () => {
     const wish = app.get("controls").side;
+    grid.classList.toggle("gs-tall", app.get("here").tall);
     const width = grid.clientWidth - 2 * GAP, height = grid.clientHeight - 2 * GAP;
     if (width < 40 || height < 40 || app.get("controls").mode !== "gallery") return;
     const text = parseFloat(getComputedStyle(grid).getPropertyValue("--gs-text"));
-    const rows = Math.max(1, Math.round((height + GAP) / (wish + text + GAP)));
+    const fitting = side => (height + GAP) / (side + text + GAP);
+    const rows = Math.max(1, Math.min(Math.round(fitting(wish)), Math.floor(fitting(0.7 * wish))));
     const room = Math.floor((height + GAP) / rows - text - GAP);
     const side = Math.min(width, Math.max(0.7 * wish, Math.min(1.4 * wish, room)));
     app.columns = Math.max(1, Math.floor((width + GAP) / (side + GAP)));
@@ -97,7 +98,12 @@ function tile(app, one, index) {
     make(pair, "span", "gs-letter", letter);
   });
   make(node, "div", "gs-line gs-first", one.lines[0]);
-  make(node, "div", "gs-line gs-second", one.lines[1], {title: one.lines[1]});
+  const second = make(node, "div", "gs-line gs-second", "", {title: one.lines[1]});
+  if (one.lines[1] === one.id) {  // the end of an id tells it from others
+    second.classList.add("gs-name-of");
+    make(second, "span", "gs-words", one.id.slice(0, -8));
+    make(second, "span", "", one.id.slice(-8));
+  } else second.textContent = one.lines[1];
   return node;
 }
 

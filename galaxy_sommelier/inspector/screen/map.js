@@ -9,7 +9,7 @@ const parsed = colour => [1, 3, 5].map(i => parseInt(colour.slice(i, i + 2), 16)
 function makeMap(app) {
   const box = make(app.body, "section", "gs-map", "", {"aria-label": "map"});
   const hint = app.get("fixed").map;
-  if (hint) { make(box, "p", "gs-note", hint); return; }
+  if (hint) { make(box, "div", "gs-note", hint); return; }
   const frame = make(box, "div", "gs-sheet-of-points");
   const points = make(frame, "canvas", "", "", {role: "img",
     "aria-label": "map of all galaxies, similar ones close together; a click opens one, a lasso filters"});
@@ -45,9 +45,10 @@ function makeMap(app) {
         if (shown[i] !== pass) continue;
         const left = across(i) - size / 2 | 0, top = down(i) - size / 2 | 0;
         if (!(left >= 0 && top >= 0 && left + size < view.width && top + size < view.height)) continue;
-        for (let y = top; y < top + size; y++) {
-          const start = y * view.width + left;
-          pixels.fill(colours[groups[i]], start, start + size);
+        for (let y = 0; y < size; y++) {  // a disk: its corners are left out
+          const cut = size > 3 && (y === 0 || y === size - 1) ? Math.round(size / 4) : 0;
+          const start = (top + y) * view.width + left;
+          pixels.fill(colours[groups[i]], start + cut, start + size - cut);
         }
       }
     }

@@ -11,21 +11,25 @@ function completions(text, columns) {
       .map(one => [`'${one}' `, one])};
   }
   // the words since the last operator, bracket or `and`
-  const part = text.match(/(?:^|\band\b|\bor\b|\bnot\b|[(<>=!&|~])\s*([\w\- :,]*)$/)?.[1] ?? "";
+  const last = /^(?:.*(?:(?<![\w-])(?:and|or|not)(?![\w-])|[(<>=!&|~]))?\s*([\w\- :,]*)$/s;
+  const part = text.match(last)?.[1] ?? "";
   const bare = words => words.toLowerCase().replace(/[^a-z0-9]+/g, " ").trim();
   const typed = bare(part);
   if (!typed || columns.some(one => one.name === part.trim())) return {part, found: []};
   const fits = one => typed.split(" ").every(piece => bare(`${one.words} ${one.name}`).includes(piece));
+  const given = columns.flatMap(one => one.values.filter(value => bare(value).startsWith(typed))
+    .map(value => [`${one.name} == '${value}' `, `${one.words}: ${value.replaceAll("_", " ")}`]))
+    .sort(([, words], [, others]) => words.length - others.length);
   const found = columns.filter(fits);
   // a column whose words, or name, begin with what was typed comes first
   const rank = one => bare(one.words).startsWith(typed) || bare(one.name).startsWith(typed);
   found.sort((one, other) => rank(other) - rank(one));
-  return {part, found: found.slice(0, 9).map(one => [`${one.name} `, one.words])};
+  return {part, found: [...given, ...found.map(one => [`${one.name} `, one.words])].slice(0, 9)};
 }
 
 function makeQuery(app, bar) {
   const box = make(bar, "div", "gs-query");
-  const list = make(null, "ul", "gs-list", "", {role: "listbox", hidden: true, id: `${app.id}-list`,
+  const list = make(null, "div", "gs-list", "", {role: "listbox", hidden: true, id: `${app.id}-list`,
     "aria-label": "columns"});
   const input = make(box, "input", "gs-text", "", {type: "text", spellcheck: false, autocomplete: "off",
     placeholder: "filter, such as confidence < 0.6 and label == 'spiral'", role: "combobox",
@@ -48,9 +52,9 @@ function makeQuery(app, bar) {
     offered = completions(input.value.slice(0, input.selectionStart), app.get("fixed").columns);
     active = -1;
     list.replaceChildren(...offered.found.map(([text, words], i) => {
-      const node = make(null, "li", "", "", {role: "option"});
+      const node = make(null, "div", "gs-choice", "", {role: "option"});
       make(node, "span", "", words);
-      if (text.trim() !== words) make(node, "code", "", text.trim());
+      if (text.trim() !== words) make(node, "span", "gs-code", text.trim());
       node.addEventListener("pointerdown", event => { event.preventDefault(); take(i); });
       return node;
     }));
@@ -71,7 +75,10 @@ function makeQuery(app, bar) {
       event.preventDefault();
     } else if (event.key === "Enter") {
       close();
-      app.send({do: "query", text: input.value});
+      // a query that was applied gives the keyboard back to the gallery; a wrong one can be mended at once
+      app.send({do: "query", text: input.value}, [], () => {
+        if (!app.get("status").error && document.activeElement === input) app.home();
+      });
     } else if (event.key === "Escape") {
       if (open) { close(); event.stopPropagation(); }
     }

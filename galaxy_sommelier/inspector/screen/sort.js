@@ -14,8 +14,8 @@ function makeSort(app) {
     "aria-valuemin": 0});
   const bar = make(progress, "div"), done = make(side, "div", "gs-done");
   const steps = make(side, "div", "gs-steps");
-  make(button(steps, "skip", "key space", () => app.send({do: "skip"}), "gs-answer"), "kbd", "", "space");
-  make(button(steps, "undo", "key u", () => app.send({do: "undo"}), "gs-answer"), "kbd", "", "u");
+  keycap(button(steps, "skip", "key space", () => app.send({do: "skip"}), "gs-answer"), "space");
+  keycap(button(steps, "undo", "key u", () => app.send({do: "undo"}), "gs-answer"), "u");
   make(side, "div", "gs-question", "last five: click to undo");
   const strip = make(side, "div", "gs-last");
   app.sortPanel = box;
@@ -34,9 +34,12 @@ function makeSort(app) {
       const node = answerButton(app, answers, one.value, "", i);
       node.classList.add("gs-card-answer");
       node.setAttribute("aria-label", one.words);
-      const example = make(null, "span", "gs-example");
-      if (one.jpeg?.byteLength) picture(example, one.jpeg, `example of ${one.words}: ${one.id}`);
-      node.prepend(example, make(null, "span", "", one.words));
+      node.prepend(make(null, "span", "", one.words));
+      if (one.jpeg?.byteLength) {
+        const example = make(null, "span", "gs-example");
+        picture(example, one.jpeg, `example of ${one.words}: ${one.id}`);
+        node.prepend(example);
+      }
     });
   }));
   const draw = () => keepFocus(app, () => {
@@ -44,6 +47,7 @@ function makeSort(app) {
     if (!one.progress) return;
     const mine = app.get("facts").mine ?? {}, field = app.get("controls").task || "label";
     question.textContent = one.question;
+    make(question, "span", "gs-quiet", app.get("facts").id ?? "");
     [...answers.children].forEach((node, i) =>
       node.setAttribute("aria-pressed", app.get("examples")[i].value === mine[field]));
     const {done: ready, total, skipped, test} = one.progress;
@@ -77,11 +81,13 @@ function drawOver(app, over, one) {
   over.replaceChildren();
   if (!one.ended) return;
   const {done, total, skipped} = one.progress;
-  make(over, "h3", "", total ? "The end of this queue" : "Nothing to ask here");
-  make(over, "p", "", total ? `${count(done)} of ${count(total)} galaxies are labelled.` : one.why);
+  make(over, "div", "gs-title", total ? "The end of this queue" : "Nothing to ask here",
+    {role: "heading", "aria-level": 3});
+  make(over, "div", "", total ? `${count(done)} of ${count(total)} galaxies are labelled.` : one.why);
+  const line = make(over, "div", "gs-next");
+  keycap(button(line, "suggest 50 more", "key Enter", () => app.send({do: "suggest"}), "gs-answer"), "Enter");
   if (skipped) {
-    button(over, `The ${count(skipped)} skipped`, "ask those again", () => app.send({do: "again"}));
+    button(line, `ask the skipped again (${count(skipped)})`, "", () => app.send({do: "again"}), "gs-answer");
   }
-  button(over, "The next 50", "suggest 50 more: Enter", () => app.send({do: "suggest"}));
-  button(over, "All galaxies", "leave the queue", () => app.send({do: "all"}));
+  button(line, "all galaxies", "leave the queue", () => app.send({do: "all"}), "gs-answer");
 }
