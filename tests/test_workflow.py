@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import yaml
 
-from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.core.files import read_json, write_json
 from galaxy_sommelier.core.runs import status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -214,6 +214,19 @@ def test_a_profile_that_cannot_work_here_is_refused(tmp_path, capsys, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path))
     refused(capsys, file, "there is no Slurm here", "--profile", "perlmutter")
     assert not (tmp_path / "out").exists()
+
+
+def test_gpu_hours_come_from_a_throughput_that_was_measured_on_a_gpu(tmp_path):
+    file, out = tmp_path / "small.yaml", tmp_path / "out"
+    file.write_text(SMALL.format(out=out) + "  throughput: {}\n")
+    plan = reproduce.Plan(file)
+    for folder in ("runs/throughput", "stores/sky"):
+        (out / folder).mkdir(parents=True)
+    write_json(out / "stores/sky/store.json", {"splits": {"train": 36_000}})
+    for device, hours in (("NVIDIA A100", "0.20"), ("cpu", "not measured")):
+        facts = {"images_per_second": {"train, one epoch": 100.0}, "machine": {"device": device}}
+        write_json(out / "runs/throughput/metrics.json", facts)
+        assert reproduce.gpu_hours(plan, plan.trainings["full"]) == hours
 
 
 @pytest.mark.parametrize("name", ["simulated", "kaggle"])

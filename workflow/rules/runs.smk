@@ -16,6 +16,7 @@ for name, rows in PLAN.by_rule().items():
             name="|".join(row.name for row in rows),
         resources:
             attempt=lambda wildcards, attempt: attempt,
+        threads: PLAN.campaign.threads
         retries: PLAN.campaign.attempts - 1
         shell:
             "python {SCRIPTS}/attempt.py --folder $(dirname {output}) --attempt {resources.attempt}"

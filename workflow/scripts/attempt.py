@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from galaxy_sommelier.core.files import read_json, sha256_file, sha256_of, write_json
+from galaxy_sommelier.core.runs import status
 
 GOES_ON = {75, 130, 137, 138, 143}  # told to stop with a checkpoint, Ctrl-C, SIGKILL, SIGUSR1, SIGTERM
 
@@ -38,13 +39,25 @@ def set_aside(folder: Path, now: datetime) -> None:
             path.rename(kept if path == folder else kept.with_name(f"{kept.name}-unfinished"))
 
 
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder still holds what a finished command has left in it."""
+    return (folder / "store.json").exists() or (folder.is_dir() and status(folder) == "done")
+
+
+def finish(folder: Path, key: str) -> int:
+    """Leave `done.json` in the folder, the mark for Snakemake; of a store with the checksum of its header."""
+    store = folder / "store.json"
+    write_json(folder / "done.json", {"key": key} | ({"store": sha256_file(store)} if store.exists() else {}))
+    return 0
+
+
 def attempt(folder: Path, number: int, inputs: list[str], command: list[str], lock: int) -> int:
-    """Run the command; on success leave `done.json` in the folder."""
-    key, now, done = key_of(command, inputs), datetime.now(UTC), folder / "done.json"
+    """Run the command, or find that it has been run."""
+    key, now = key_of(command, inputs), datetime.now(UTC)
     log, record = Path("logs", f"{folder.name}.log"), Path("logs", f"{folder.name}.json")
     before = read_json(record) if record.exists() else {}
-    if done.exists() and read_json(done)["key"] == key:  # by a process that outlived its workflow
-        return 0
+    if before.get("key") == key and before["code"] == 0 and is_whole(folder):  # its inputs are equal
+        return finish(folder, key)
     if before.get("key") != key:
         set_aside(folder, now)
         log.unlink(missing_ok=True)
@@ -61,12 +74,9 @@ def attempt(folder: Path, number: int, inputs: list[str], command: list[str], lo
         signal.signal(signal.SIGTERM, lambda caught, frame: process.send_signal(caught))
         code = process.wait()
     code = 128 - code if code < 0 else code
-    if code == 0:
-        store = folder / "store.json"
-        write_json(done, {"key": key} | ({"store": sha256_file(store)} if store.exists() else {}))
     facts["seconds"] = round(facts["seconds"] + (datetime.now(UTC) - now).total_seconds(), 1)
     write_json(record, facts | {"code": code, "line": last_line(log)})
-    return code
+    return code or finish(folder, key)
 
 
 def main() -> int:

@@ -40,6 +40,7 @@ class Campaign(Settings):
 
     out: str = Field("", description="folder of everything that the campaign makes")
     attempts: int = Field(3, ge=1, description="how often a row is started before it counts as failed")
+    threads: int = Field(1, ge=1, description="of a row; two rows run at once where there are twice as many")
     folders: dict = Field({}, description="NAME -> folder, for $NAME in the rows; the shell's NAME wins")
     common: dict = Field({}, description="values for each training and experiment that knows them")
     skies: dict = Field({}, description="simulated downloads: survey, n, size (pixels), seed, volunteers")

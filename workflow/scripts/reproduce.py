@@ -7,7 +7,9 @@ Everything is checked before the first job starts. The same command goes on afte
 
 import argparse
 import csv
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from cost import gpu_hours
 
 from galaxy_sommelier.cli.options import echo_table, one_line
 from galaxy_sommelier.core.config import closest
-from galaxy_sommelier.core.files import BadInput, alone, how_many, read_json, sha256_file, write_json
+from galaxy_sommelier.core.files import BadInput, how_many, read_json, sha256_file, write_json
 from galaxy_sommelier.core.slurm import slurm
 
 PROFILES = TOP / "workflow" / "profiles"
@@ -57,16 +59,27 @@ def check_folder(plan: Plan) -> None:
             raise BadInput(f"{store}: {what}; put it back, or {again}")
 
 
-def snakemake(plan: Plan, *words: str) -> subprocess.Popen:
-    """Start Snakemake in the campaign's folder, with its output as text."""
+def lock(folder: Path) -> int:  # of the campaign -> a handle that holds the lock while it is open
+    """Lock a campaign; refuse one that another process has locked."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadInput(f"{folder}: the campaign is running already; wait for it, or stop it first") from None
+    return handle
+
+
+def snakemake(plan: Plan, handle: int, *words: str) -> subprocess.Popen:
+    """Start Snakemake in the campaign's folder, with its output as text; it keeps the lock, too."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(TOP / "workflow" / "Snakefile")]
     command += ["--directory", str(plan.out), "--config", f"campaign={plan.path.resolve()}", "--nolock"]
-    return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*command, *words], **both, pass_fds=[handle])
 
 
-def pending(plan: Plan) -> pd.DataFrame:
+def pending(plan: Plan, handle: int) -> pd.DataFrame:
     """Return what would run and why, with GPU hours where they were measured."""
-    process = snakemake(plan, "--cores", "1", "--quiet", "all", "--detailed-summary")
+    process = snakemake(plan, handle, "--cores", "1", "--quiet", "all", "--detailed-summary")
     text, _ = process.communicate()
     if process.returncode:
         raise BadInput(f"{plan.path}: Snakemake refused: {' '.join(text.split())}")
@@ -110,11 +123,12 @@ def failures(plan: Plan) -> list[str]:
     return lines
 
 
-def run(plan: Plan, profile: Path | None) -> int:
+def run(plan: Plan, handle: int, profile: Path | None) -> int:
     """Run what is missing; print Snakemake's words where no row explains a failure."""
     words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(os.cpu_count())]
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "rules", "host", "reason"]
-    process = snakemake(plan, *words, "--report", "report.html", "--report-after-run")
+    process = snakemake(plan, handle, *words, "--report", "report.html", "--report-after-run")
+    signal.signal(signal.SIGTERM, lambda caught, frame: process.terminate())
     said = []
     for line in process.stdout:
         said.append(line.rstrip())
@@ -138,13 +152,14 @@ def main(words: list[str] | None = None) -> int:  # None: of the command line
         plan = Plan(given.file)
         profile = find_profile(given.profile) if given.profile else None
         check_folder(plan)
-        with alone(plan.out):
-            if given.plan:
-                table = pending(plan)
-                print(f"{plan.out}: {how_many(len(table), 'job')} of {given.file}")
-                echo_table(table) if len(table) else None
-                return 0
-            code = run(plan, profile)
+        handle = lock(plan.out)
+        if given.plan:
+            table = pending(plan, handle)
+            print(f"{plan.out}: {how_many(len(table), 'job')} of {given.file}")
+            if len(table):
+                echo_table(table)
+            return 0
+        code = run(plan, handle, profile)
     except (BadInput, OSError) as error:
         print(f"reproduce: {one_line(error)}", file=sys.stderr)
         return 2
