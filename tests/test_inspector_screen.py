@@ -1,14 +1,16 @@
 """The inspector's screen in a real browser: clicks, keys, typed text, and what they do to state and files."""
 
 import re
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
-from screen import Screen
+from screen import PATIENCE, Screen
 
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.data.store import Store, simulated_store
+from galaxy_sommelier.inspector import app, rendering
 from galaxy_sommelier.inspector.app import inspector
 
 CONTRAST = """() => {
@@ -208,7 +210,8 @@ def test_every_chip_can_be_removed_however_long_it_is_and_tiles_are_whole(opened
         box = cross.bounding_box()
         assert box["width"] > 8 and box["x"] + box["width"] <= line["x"] + line["width"]
         middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
-        assert screen.tab.evaluate("at => document.elementFromPoint(...at).className", middle).endswith("gs-x")
+        name = screen.tab.evaluate("at => document.elementFromPoint(...at).className", middle)
+        assert name.endswith("gs-x")
     screen.tab.wait_for_function(
         "[...document.querySelectorAll('.gs-tiles')].every(one => one.scrollHeight <= one.clientHeight)"
     )
@@ -415,6 +418,25 @@ def test_odd_ids_missing_images_and_a_file_that_was_edited(opened, tmp_path):
     one = opened(odd.iloc[:1], predictions=None, annotations=tmp_path / "one.csv")
     one.press("ArrowRight", "PageDown", "End", "s", "1")
     assert one.view.queue.ended and one.out(".gs-over").is_visible()
+
+
+def test_a_slow_disk_is_named_and_neither_labels_nor_keys_wait_for_it(opened, sky, tmp_path, monkeypatch):
+    many, free = 240_000, threading.Event()
+    path, opener = sky[2].path.iloc[0], rendering.read_bytes
+    monkeypatch.setattr(rendering, "read_bytes", lambda name: (free.wait(PATIENCE / 1000), opener(name))[1])
+    monkeypatch.setattr(app, "PATIENCE", 0.2)
+    galaxies = pd.DataFrame({"id_str": [f"far-{i:06d}" for i in range(many)], "path": path})
+    try:
+        screen = opened(galaxies, predictions=None, annotations=tmp_path / "far.csv")
+        assert "slow files" in screen.out(".gs-said").inner_text()
+        assert screen.out(".gs-tile .gs-problem").first.inner_text() == "is still being read"
+        screen.press("1", "ArrowRight", "2", "PageDown", "3", "s", "4", "g")
+        assert list(said(tmp_path / "far.csv").values()) == ["edge_on", "featured", "smooth", "spiral"]
+        assert len(screen.view.album.reading) < 100
+    finally:
+        free.set()
+    screen.tab.wait_for_function("document.querySelector('.gs-said').textContent.startsWith('annotations')")
+    assert screen.out(".gs-tile .gs-image").count() == screen.out(".gs-tile").count()
 
 
 def test_a_disk_that_refuses_is_named_and_nothing_is_lost(opened, tmp_path):

@@ -9,7 +9,9 @@ __all__ = ['STRETCHES', 'MISSING', 'LINE', 'Album', 'in_colour', 'image_channels
 # %% ../../nbs/09_inspector/06_rendering.ipynb #701ca4e0
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ from ..images.stretch import default_recipe, levels, to_rgb
 
 # %% ../../nbs/09_inspector/06_rendering.ipynb #5d649653
 class Album:
-    """The images of a table."""
+    """The images of a table; after `hurry`, a slow file is read on in the background, and named as late."""
 
     def __init__(
         self,
@@ -33,6 +35,9 @@ class Album:
         ids: list[str] = (),  # of the store, in its order
     ):
         self.table, self.store, self.places = table, store, None
+        self.until, self.late = np.inf, False  # when to wait no longer; whether an image came too late
+        self.pool = ThreadPoolExecutor(8, "images")
+        self.reading, self.asked, self.slow = {}, set(), set()  # jobs; what was asked last, what came too late
         if store:
             self.places = pd.Series(np.arange(len(ids)), pd.Index(ids)).reindex(table.id_str).to_numpy()
 
@@ -40,19 +45,47 @@ class Album:
         names = (self.table[column].iloc[row] for column in columns if column in self.table)
         return next((Path(name) for name in names if isinstance(name, str | Path) and str(name)), None)
 
+    def hurry(self, seconds: float) -> None:
+        """From now on wait for at most so long in all, and less where files are slow; forget what nobody asks."""
+        old = {key for key in self.reading if key not in self.asked}
+        for key in old:
+            self.reading.pop(key).cancel()
+        self.slow &= set(self.reading)
+        self.until, self.asked = monotonic() + (seconds / 10 if self.slow else seconds), set()
+
+    def _soon(self, read, row):
+        """What `read` returns for a row; `BadImage` if that takes too long."""
+        key = (read.__name__, row)
+        self.asked.add(key)
+        if self.until == np.inf:
+            return read(row)
+        job = self.reading[key] = self.reading.get(key) or self.pool.submit(read, row)
+        wait([job], 0 if key in self.slow else max(0, self.until - monotonic()))
+        if not job.done():
+            self.late = True
+            self.slow.add(key)
+            raise BadImage(self.table.id_str.iloc[row], "is still being read")
+        return self.reading.pop(key).result()
+
     def image(self, row: int) -> np.ndarray:  # (H, W, 3) uint8
         """Return the image of a row, or raise `BadImage`."""
+        return self._soon(self._image, row)
+
+    def bands(self, row: int) -> FitsImage | None:
+        """Return the bands of a row's FITS file, None where there is none."""
+        return self._soon(self._bands, row)
+
+    def _image(self, row):
         name = self.table.id_str.iloc[row]
         if self.store is not None and np.isfinite(self.places[row]):
             return _unpacked(self.store, int(self.places[row]), name)
         path = self._file(row, "path", "fits")
         if path is None:
             raise BadImage(name, "has no image")
-        bands = self.bands(row) if is_fits(data := read_bytes(path)) else None
+        bands = self._bands(row) if is_fits(data := read_bytes(path)) else None
         return decode(data, str(path)) if bands is None else in_colour(bands)
 
-    def bands(self, row: int) -> FitsImage | None:
-        """Return the bands of a row's FITS file, None where there is none."""
+    def _bands(self, row):
         path = self._file(row, "fits", "path")
         return read_fits(path) if path is not None and is_fits(read_bytes(path)) else None
 
