@@ -37,7 +37,7 @@ class Album:
         self.table, self.store, self.places = table, store, None
         self.until, self.late = np.inf, False  # when to wait no longer; whether an image came too late
         self.pool = ThreadPoolExecutor(8, "images")
-        self.reading, self.asked, self.slow = {}, set(), set()  # jobs; what was asked last, what came too late
+        self.reading, self.asked, self.slow = {}, set(), set()  # jobs; asked last; came too late
         if store:
             self.places = pd.Series(np.arange(len(ids)), pd.Index(ids)).reindex(table.id_str).to_numpy()
 
@@ -46,7 +46,7 @@ class Album:
         return next((Path(name) for name in names if isinstance(name, str | Path) and str(name)), None)
 
     def hurry(self, seconds: float) -> None:
-        """From now on wait for at most so long in all, and less where files are slow; forget what nobody asks."""
+        """Wait for at most so long in all from now on, less where files are slow; forget unasked reads."""
         old = {key for key in self.reading if key not in self.asked}
         for key in old:
             self.reading.pop(key).cancel()
