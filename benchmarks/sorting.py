@@ -4,9 +4,10 @@ python benchmarks/sorting.py sort SKY PREDICTIONS TRUTH CLASS LABELS
 python benchmarks/sorting.py gain PREDICTIONS RETRAINED TRUTH CLASS LABELS
 
 SKY is a store, PREDICTIONS what a model of Galaxy Zoo 2 says of it, with embeddings. TRUTH is a CSV with
-id_str and a column CLASS (an odd feature, such as ring): the share of volunteers who saw it; from a fifth on it
-is one. `sort` answers in sort mode: the 100 likeliest of the odd galaxies, then two queues of 50; LABELS is the
-annotation file. `gain` ranks the galaxies without a label before and after `sommelier train --target CLASS`.
+id_str and a column CLASS (an odd feature, such as ring): the share of volunteers who saw it; from a
+fifth on it is one. `sort` answers in sort mode: the 100 likeliest of the odd galaxies, then two queues
+of 50; LABELS is the annotation file. `gain` ranks the galaxies without a label before and after
+`sommelier train --target CLASS`.
 """
 
 import sys
