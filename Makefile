@@ -18,16 +18,17 @@ endif
 # one thread per process, since two processes run at once; no model hub; no window for figures
 QUIET_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
 
-.PHONY: help install demo reproduce plan test check notebooks lint agree touched pytest export readme clean
+.PHONY: help install demo reproduce plan test check notebooks lint agree touched pytest docs export readme clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     everything on a simulated sky, under 10 minutes on 2 cores (OUT=FOLDER: where it goes)"
 	@echo "make reproduce  every table and figure, on a simulated sky (CONFIG=FILE.yaml: of real data; PROFILE=perlmutter: by Slurm)"
 	@echo "make plan     what make reproduce would run, why, and what it costs (also: make reproduce DRY=1)"
-	@echo "make test     every check: modules and notebooks agree, notebooks run, pytest, ruff"
+	@echo "make test     every check: modules and notebooks agree, notebooks run, pytest, ruff, the site"
 	@echo "make check    the quick loop: ruff, modules equal notebooks, what changed since the last commit on main"
 	@echo "make export   after editing a notebook: write the modules again and clean the notebooks"
+	@echo "make docs     the site, in _docs/html"
 	@echo "make readme   write README.md from nbs/index.ipynb"
 	@echo "make install  only make .venv and install into it"
 
@@ -51,7 +52,7 @@ plan: $(READY)
 
 # each check runs, even if one before it failed; the exit code says whether all passed
 test: $(READY)
-	@$(MAKE) --no-print-directory -k lint notebooks pytest
+	@$(MAKE) --no-print-directory -k lint docs notebooks pytest
 
 # the loop while working: ruff, modules equal notebooks, order of imports, what changed since the last commit on main
 check: $(READY)
@@ -84,6 +85,12 @@ notebooks: $(READY)
 pytest: $(READY)
 	$(QUIET_RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10 tests
 	@echo "check passed: pytest"
+
+# no notebook runs: the outputs that are stored are shown; a warning fails the build
+docs: $(READY)
+	@$(BIN)/python docs/prepare.py _docs/source
+	@$(BIN)/sphinx-build -q -W --keep-going -j 2 -b html -c docs _docs/source _docs/html
+	@echo "check passed: docs"
 
 export: $(READY)
 	$(BIN)/nbdev_export

@@ -33,7 +33,10 @@ setup(
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require={
-        "dev": [*settings["dev_requirements"].split(), *settings["workflow_requirements"].split()],
+        "dev": [
+            one for extra in ("dev", "docs", "workflow") for one in settings[f"{extra}_requirements"].split()
+        ],
+        "docs": settings["docs_requirements"].split(),
         "timm": ["timm>=1.0.31"],
         "vlm": ["openai>=3.54"],
         "workflow": settings["workflow_requirements"].split(),
