@@ -1,4 +1,4 @@
-# make demo | reproduce | plan | test | check | notebooks | lint | pytest | export | readme | clean
+# make demo | reproduce | plan | stale | test | check | notebooks | lint | pytest | export | readme | clean
 # VENV=FOLDER uses an environment of your own as it is (conda: make test VENV=$CONDA_PREFIX); without it .venv is made here.
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,13 +18,14 @@ endif
 # one thread per process, since two processes run at once; no model hub; no window for figures
 QUIET_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
 
-.PHONY: help install demo reproduce plan test check notebooks lint agree touched pytest docs export readme clean
+.PHONY: help install demo reproduce plan stale test check notebooks lint agree touched pytest docs export readme clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     everything on a simulated sky, under 10 minutes on 2 cores (OUT=FOLDER: where it goes)"
 	@echo "make reproduce  every table and figure, on a simulated sky (CONFIG=FILE.yaml: of real data; PROFILE=perlmutter: by Slurm)"
 	@echo "make plan     what make reproduce would run, why, and what it costs (also: make reproduce DRY=1)"
+	@echo "make stale    published tables and figures made by code that has changed since"
 	@echo "make test     every check: modules and notebooks agree, notebooks run, pytest, ruff, the site"
 	@echo "make check    the quick loop: ruff, modules equal notebooks, what changed since the last commit on main"
 	@echo "make export   after editing a notebook: write the modules again and clean the notebooks"
@@ -49,6 +50,9 @@ reproduce: $(READY)
 
 plan: $(READY)
 	@$(BIN)/python workflow/scripts/reproduce.py $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) --plan
+
+stale: $(READY)
+	@$(BIN)/python benchmarks/published.py
 
 # each check runs, even if one before it failed; the exit code says whether all passed
 test: $(READY)
