@@ -1,4 +1,4 @@
-"""Where the published tables and figures come from: `python benchmarks/published.py` lists those of older code.
+"""Where published tables and figures come from: `python benchmarks/published.py` lists those of older code.
 
 A comment on the line before a table of numbers or a figure names the files that it renders:
 
@@ -93,15 +93,23 @@ def differences(rows: list[list[str]], files: list[Path]) -> list[str]:
             allowed += of_row or known
         for cell in row[1:]:
             shown = NUMBER.findall(cell) if NUMBERS.match(cell) else []
-            if shown and not any(all(near(text, values) for text in shown) for _, values in allowed):
+            if shown and not any(together(shown, values) for _, values in allowed):
                 wrong.append(f"{row[0]}: {cell}")
     return wrong
 
 
-def near(text: str, values: list[float]) -> bool:
-    """Return whether a number as shown is one of the values, rounded."""
-    digits = len(text.partition(".")[2])
-    return any(abs(float(text.replace(",", "")) - value) <= 0.5000001 * 10**-digits for value in values)
+def together(shown: list[str], values: list[float]) -> bool:
+    """Return whether numbers as shown (one, or one with its interval) are among the values, rounded."""
+    exact = [float(text.replace(",", "")) for text in shown]
+    if len(exact) == 3 and not exact[1] <= exact[0] <= exact[2]:
+        return False
+    left = list(values)
+    for text, number in zip(shown, exact, strict=True):
+        half = 0.5000001 * 10 ** -len(text.partition(".")[2])
+        if not (fits := [value for value in left if abs(number - value) <= half]):
+            return False
+        left.remove(fits[0])
+    return True
 
 
 def git(*words: str) -> str:
