@@ -54,7 +54,7 @@ def records(path: Path) -> list[tuple[set[str], list[float]]]:
     """Return texts and numbers of each row of a CSV, or of each object of a JSON file."""
     if path.suffix == ".csv":
         with path.open() as file:
-            return [(set(row), numbers(row)) for row in csv.reader(file)]
+            return [(set(row), numbers(row)) for row in list(csv.reader(file))[1:]]
     found = []
 
     def walk(value, names):

@@ -5,11 +5,13 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 from galaxy_sommelier import __version__
 
-project, author, version, release = "Galaxy Sommelier", "the founders of Galaxy Sommelier", __version__, __version__
+project, author = "Galaxy Sommelier", "The Galaxy Sommelier developers"
+version = release = __version__
 copyright = f"2026, {author}"
 repository = "https://github.com/galaxy-sommelier/galaxy-sommelier"
 
 extensions = ["myst_nb"]
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 nb_execution_mode = "off"  # the outputs that are in the notebooks are shown
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -21,6 +23,7 @@ html_theme_options = {
     "use_repository_button": True,
     "use_download_button": False,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the search is in the side bar
 }
 html_math_renderer = "mathml"
 

@@ -1,4 +1,4 @@
-"""Write the sources of the site: notebooks as people read them, the guide, a page for each package's functions.
+"""Write the sources of the site: notebooks as people read them, the guide, a page of signatures by package.
 
     python docs/prepare.py SOURCE
 """
@@ -56,6 +56,7 @@ def notebook(path: Path) -> str:
     for cell in book["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = linked("".join(cell["source"]), path.parent)
+    book["metadata"]["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
     return json.dumps(book)
 
 
@@ -72,7 +73,7 @@ def definition(node: ast.AST, lines: list[str]) -> str:
             shown += lines[part.lineno - 1 : part.end_lineno]
         elif isinstance(part, ast.FunctionDef) and (part.name == "__init__" or part.name[0] != "_"):
             told = ast.get_docstring(part)
-            shown += ["", *signature(part, lines)] + ([f"        # {told}"] if told and "\n" not in told else [])
+            shown += ["", *signature(part, lines), *([f"        # {told}"] if told and "\n" not in told else [])]
     code = textwrap.dedent("\n".join(shown))
     return f"### {node.name}\n\n{ast.get_docstring(node) or ''}\n\n```python\n{code}\n```\n"
 
@@ -97,7 +98,8 @@ def tree(caption: str, pages: list[str]) -> str:
 
 def listing(title: str, folder: Path) -> str:
     """Return a page that lists the notebooks of a folder."""
-    return "\n".join([f"# {title}", "", "```{toctree}", *sorted(path.stem for path in folder.glob("*.ipynb")), "```", ""])
+    notebooks = sorted(path.stem for path in folder.glob("*.ipynb"))
+    return "\n".join([f"# {title}", "", "```{toctree}", *notebooks, "```", ""])
 
 
 def cite() -> str:
@@ -132,7 +134,7 @@ def main(out: Path) -> None:
     chapters = {name: [f"nbs/guide/{page}" for page in pages] for name, pages in GUIDE.items()}
     chapters["Notebooks by package"] = [f"nbs/{folder.name}/index" for folder in folders]
     chapters["API"] = [f"api/{package}" for package in packages]
-    chapters["Carry it on"] = ["CONTRIBUTING", "CHANGELOG", "cite"]
+    chapters["Carry it on"] = ["benchmarks/README", "benchmarks/peers", "CONTRIBUTING", "CHANGELOG", "cite"]
     start = linked((ROOT / "README.md").read_text(), ROOT)
     (out / "index.md").write_text("\n\n".join([start, *(tree(*chapter) for chapter in chapters.items())]))
 
