@@ -437,3 +437,71 @@ def test_a_job_that_may_exist_keeps_its_folder(nap, tmp_path, monkeypatch):
         and len(output.splitlines()) == 1
     )
     assert (tmp_path / "one" / "job.sh").exists() and not (tmp_path / "one" / "slurm.json").exists()
+
+
+PROFILE = """\
+executor: slurm
+jobs: 4
+latency-wait: 60
+precommand: "trap '' USR1"
+slurm-no-account: true
+slurm-no-requeue: true
+slurm-init-seconds-before-status-checks: 1
+slurm-status-command: squeue
+default-resources:
+  cpus_per_task: 1
+  mem_mb: 0
+  runtime: 10
+  slurm_extra: "'--signal=USR1@60'"
+"""
+
+
+@pytest.fixture
+def campaign(tmp_path, monkeypatch):
+    """Start a campaign of one experiment, each rule a job: its process, run folder and record."""
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / "config.yaml").write_text(PROFILE)
+    if conf := os.environ.get("SLURM_CONF"):  # of the Slurm started here; the plugin hides it from srun
+        srun = tmp_path / "bin" / "srun"
+        srun.parent.mkdir()
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
+        srun.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    script = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "reproduce.py"
+    command = [sys.executable, script, tmp_path / "one.yaml", "--profile", tmp_path / "profile"]
+    processes = []
+
+    def start(row):
+        (tmp_path / "one.yaml").write_text(f"out: {tmp_path}/out\nexperiments:\n  one: {row}\n")
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, **both))
+        return processes[0], tmp_path / "out/runs/one", tmp_path / "out/logs/one.json"
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.communicate()
+
+
+def test_a_cancelled_job_of_a_campaign_is_started_again(campaign, nap):
+    process, run, record = campaign(f"{{experiment: {nap}, seconds: 300.0}}")
+    wait_for(lambda: (run / "metrics.json").exists() or process.poll(), 400)
+    [job] = answer("squeue", "--noheader", "--format=%A")
+    subprocess.run(["scancel", job], check=True)
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    assert status(run) == "done" and read_json(record)["attempts"] == 2
+
+
+def test_a_warned_training_of_a_campaign_goes_on_from_its_checkpoint(campaign, training):
+    notebook, store, undisturbed = training
+    process, run, record = campaign(f"{{experiment: {notebook}, store: {store}}}")
+    wait_for(lambda: (run / "waits").exists() or process.poll(), 400)
+    [job] = answer("squeue", "--noheader", "--format=%A")
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)
+    wait_for(lambda: read_json(record)["code"] == 75)
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    assert read_json(record)["attempts"] == 2
+    histories = [pd.read_csv(each / "full" / "history.csv") for each in (run, undisturbed)]
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)  # a row has its own number of threads
