@@ -73,7 +73,8 @@ def definition(node: ast.AST, lines: list[str]) -> str:
             shown += lines[part.lineno - 1 : part.end_lineno]
         elif isinstance(part, ast.FunctionDef) and (part.name == "__init__" or part.name[0] != "_"):
             told = ast.get_docstring(part)
-            shown += ["", *signature(part, lines), *([f"        # {told}"] if told and "\n" not in told else [])]
+            remark = [f"        # {told}"] if told and "\n" not in told else []
+            shown += ["", *signature(part, lines), *remark]
     code = textwrap.dedent("\n".join(shown))
     return f"### {node.name}\n\n{ast.get_docstring(node) or ''}\n\n```python\n{code}\n```\n"
 

@@ -21,7 +21,8 @@ def site():
     if not made.exists() or made.stat().st_mtime < max(path.stat().st_mtime for path in SOURCES):
         done = subprocess.run(["make", "docs"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return {page.relative_to(SITE).as_posix(): page.read_text() for page in SITE.rglob("*.html")}
+    pages = {page.relative_to(SITE).as_posix(): page for page in SITE.rglob("*.html")}
+    return {name: page.read_text() for name, page in pages.items() if not name.startswith("_static/")}
 
 
 def test_every_link_inside_leads_somewhere(site):
@@ -54,11 +55,11 @@ def test_a_browser_shows_pages_and_formulas_without_a_network(site, browser):
     page.on("pageerror", lambda error: faults.append(str(error)))
     for name in SEEN:
         page.goto(f"file://{SITE}/{name}.html")
-        assert page.locator("h1").first.is_visible()
+        assert page.locator("article h1").first.is_visible()
         broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
         assert page.evaluate(broken) == [], name
     page.goto(f"file://{SITE}/nbs/02_images/03_painting.html")
     assert page.locator("math msup").count() > 3  # and no TeX in its place
-    assert "\\exp(" not in page.inner_text("main")
+    assert "\\exp(" not in page.inner_text("article")
     assert not faults and all(url.startswith(("file:", "data:", "blob:")) for url in asked), (faults, asked)
     page.close()
