@@ -107,7 +107,7 @@ class Queue:
         """Return how many galaxies have an answer, were skipped, and are asked in all."""
         rows = self.rows()
         open_ = rows[self.state.answered[rows] == ""]
-        skipped = sum(int(row) in self._skipped for row in open_)
+        skipped = int(np.isin(open_, list(self._skipped)).sum())
         test = len(self.state.rows) - len(rows)
         return {"done": len(rows) - len(open_), "skipped": skipped, "total": len(rows), "test": test}
 
@@ -119,10 +119,9 @@ class Queue:
         if again:
             self._skipped = set()
         rows = self.rows()
-        todo = rows[state.answered[rows] == ""]
-        todo = [row for row in todo.tolist() if row not in self._skipped]
-        self.ended = not todo
-        if todo:
+        todo = rows[(state.answered[rows] == "") & ~np.isin(rows, list(self._skipped))]
+        self.ended = not len(todo)
+        if len(todo):
             places = np.flatnonzero(np.isin(state.rows, todo))
             later = places[places > state.cursor]
             here = state.cursor in places and not (skip or state.opened is not None)

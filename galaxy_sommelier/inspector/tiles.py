@@ -7,7 +7,6 @@ __all__ = ['bar_classes', 'class_bars', 'short_words', 'differences', 'class_wor
 
 # %% ../../nbs/09_inspector/07_tiles.ipynb #30fa3867
 import numpy as np
-import pandas as pd
 
 from ..catalog.classes import PATHS
 from ..core.files import BadInput
@@ -61,7 +60,7 @@ def class_words(name: object) -> str:
     return name.replace("_", " ") if isinstance(name, str) else "no class"
 
 
-def caption(galaxy: pd.Series) -> list[str]:
+def caption(galaxy) -> list[str]:  # galaxy: a row of the table
     """Return two lines about a galaxy."""
     sure = f" {galaxy.confidence:.2f}" if np.isfinite(galaxy.confidence) else ""
     differs = isinstance(galaxy.voted, str) and galaxy.voted != galaxy.label
@@ -90,9 +89,9 @@ def tiles_of(
 ) -> list[dict]:  # row, id, jpeg or problem, lines, bars, badge
     """Return a tile for each row."""
     reasons = differences(state, rows) if state.order == "disagreement" else [""] * len(rows)
-    made = []
-    for row, shares, reason in zip(rows.tolist(), class_bars(state, rows), reasons, strict=True):
-        galaxy = state.table.iloc[row]
+    galaxies = state.table.iloc[rows][["id_str", "label", "confidence", "voted"]].itertuples()
+    made, bars_of = [], class_bars(state, rows)
+    for row, galaxy, shares, reason in zip(rows.tolist(), galaxies, bars_of, reasons, strict=True):
         jpeg, problem = thumbnails.get(row, side, stretch, zoom)
         first, second = caption(galaxy)
         bars = [[None if np.isnan(x) else round(float(x), 3) for x in pair] for pair in shares]
