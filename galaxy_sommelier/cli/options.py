@@ -60,6 +60,7 @@ class Verbs(click.Group):
         except BrokenPipeError:
             raise
         except KeyboardInterrupt as error:
+            warnings.simplefilter("ignore")  # of coroutines left unawaited, after the last word
             what = str(error) or f"interrupted; {GOES_ON.get(ctx.invoked_subcommand, 'start it again')}"
             click.echo(f"\nsommelier: {what}", err=True)
             ctx.exit(EXIT_CODES[KeyboardInterrupt])
