@@ -18,7 +18,7 @@ from .query import conditions, in_words
 from .rendering import Thumbnails
 from .state import Annotator
 from .suggest import Queue, neighbours
-from .table import answer_words, values_of
+from .table import answer_words
 from .tiles import class_words
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #773a944d
@@ -114,8 +114,7 @@ def answer_of(name: str, schema: Schema) -> str | None:
 
 def clearest(state: Annotator) -> dict[str, int]:  # answer to the task -> row
     """Return the galaxy that shows each answer best."""
-    voted, predicted = (values_of(state.table, kind, state.schema) for kind in ("fraction", "predicted"))
-    share = state.schema.cumulative(voted if np.isfinite(voted).any() else predicted)
+    share = state.schema.cumulative(state.voted if np.isfinite(state.voted).any() else state.predicted)
     found = {}
     for value in state.answers:
         answer = f"{state.task}_{value}" if state.task else answer_of(value, state.schema)

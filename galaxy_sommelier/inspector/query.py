@@ -33,8 +33,9 @@ def matching(
     """Return which rows satisfy a query; `BadInput` explains a wrong one."""
     if not query.strip():
         return np.ones(len(table), bool)
+    used = table[[name for name in table.columns if name in query]]  # pandas looks at each column it is given
     try:
-        found = table.eval(quoted(query, table.columns), local_dict={}, global_dict={}, engine="python")
+        found = used.eval(quoted(query, table.columns), local_dict={}, global_dict={}, engine="python")
     except UndefinedVariableError as error:
         name = str(error).split("'")[1]
         like = get_close_matches(name, table.columns, 1, 0.5)

@@ -184,7 +184,8 @@ def enlarged(
     if ratio == 1:
         return image
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    how = Image.Resampling.BICUBIC if ratio > 1 else Image.Resampling.HAMMING  # as sharp, in half the time
+    return np.asarray(Image.fromarray(image).resize(size, how))
 
 # %% ../../nbs/09_inspector/06_rendering.ipynb #62cc84c5
 def centred(

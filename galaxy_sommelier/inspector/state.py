@@ -195,6 +195,7 @@ class Inspection(PagedSelection):
             found = f"{how_many(len(embeddings), 'row')} for {how_many(len(table), 'galaxy', 'galaxies')}"
             raise BadInput(f"embeddings: {found}; give one for each row of the table")
         self.schema, self.embeddings, self.ids = schema, embeddings, pd.Index(table.id_str)
+        self.voted, self.predicted = (values_of(table, kind, schema) for kind in ("fraction", "predicted"))
         known = isinstance(annotations, AnnotationFile)
         self.annotations = annotations if known else AnnotationFile(annotations, schema=schema)
         paths = (name for name, answer in PATHS.items() if answer in schema.answers)
@@ -213,8 +214,8 @@ class Inspection(PagedSelection):
 
     def asked(self, question: str) -> np.ndarray:  # (N,)
         """Return the probability that a volunteer is asked a question, by the model, else by the votes."""
-        voted, predicted = (values_of(self.table, kind, self.schema) for kind in ("fraction", "predicted"))
-        values = np.where(np.isnan(predicted).all(axis=1, keepdims=True), voted, predicted)
+        unknown = np.isnan(self.predicted).all(axis=1, keepdims=True)
+        values = np.where(unknown, self.voted, self.predicted)
         return self.schema.asked(values)[:, self.schema.question_names.index(question)]
 
     @property
@@ -227,7 +228,8 @@ class Inspection(PagedSelection):
         """Read the annotation file: this notebook's clicks and those of others."""
         self.annotations.refresh()
         for column, field in OWN.items():
-            self.table[column] = my_values(self.annotations, self.ids, field)
+            mine = my_values(self.annotations, self.ids, field)
+            self.table[column] = pd.Series(mine, self.table.index, object)  # not converted at every click
         self.answered = my_values(self.annotations, self.ids, self.task or "label")
         self.marks += 1
 

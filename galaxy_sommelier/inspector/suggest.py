@@ -96,33 +96,33 @@ class Queue:
     """The galaxies shown, asked one by one."""
 
     def __init__(self, state: Annotator):
-        self.state, self.ended, self._skipped = state, False, set()
+        self.state, self.ended = state, False
+        self._skipped = np.zeros(len(state.table), bool)
+        test = state.table.get("split", pd.Series("", state.table.index)) == "test"
+        self._test = test.to_numpy(bool, na_value=False)
 
-    def rows(self) -> np.ndarray:  # of the table
-        """Return the galaxies that are asked: those shown, without test galaxies."""
-        rows, table = self.state.rows, self.state.table
-        return rows[(table.split.iloc[rows] != "test").to_numpy()] if "split" in table else rows
+    def open(self) -> np.ndarray:  # (n,) bool
+        """Return which of the galaxies shown are without an answer; test galaxies are not asked."""
+        rows = self.state.rows
+        return (self.state.answered[rows] == "") & ~self._test[rows]
 
     def progress(self) -> dict[str, int]:
         """Return how many galaxies have an answer, were skipped, and are asked in all."""
-        rows = self.rows()
-        open_ = rows[self.state.answered[rows] == ""]
-        skipped = int(np.isin(open_, list(self._skipped)).sum())
-        test = len(self.state.rows) - len(rows)
-        return {"done": len(rows) - len(open_), "skipped": skipped, "total": len(rows), "test": test}
+        rows, open_ = self.state.rows, self.open()
+        test = int(self._test[rows].sum())
+        total, skipped = len(rows) - test, int(self._skipped[rows[open_]].sum())
+        return {"done": total - int(open_.sum()), "skipped": skipped, "total": total, "test": test}
 
     def advance(self, skip: bool = False, again: bool = False) -> None:
         """Go to the next galaxy without an answer; `again`: to those that were skipped as well."""
         state = self.state
         if skip and state.current is not None:
-            self._skipped.add(state.current)
+            self._skipped[state.current] = True
         if again:
-            self._skipped = set()
-        rows = self.rows()
-        todo = rows[(state.answered[rows] == "") & ~np.isin(rows, list(self._skipped))]
-        self.ended = not len(todo)
-        if len(todo):
-            places = np.flatnonzero(np.isin(state.rows, todo))
+            self._skipped[:] = False
+        places = np.flatnonzero(self.open() & ~self._skipped[state.rows])
+        self.ended = not len(places)
+        if len(places):
             later = places[places > state.cursor]
             here = state.cursor in places and not (skip or state.opened is not None)
             state.opened = None

@@ -13,7 +13,7 @@ from ..core.files import BadInput
 from ..images.pixels import encode
 from .rendering import Album, Thumbnails, centred, contact_sheet
 from .state import Annotator
-from .table import answer_words, largest_difference, values_of
+from .table import answer_words, largest_difference
 
 # %% ../../nbs/09_inspector/07_tiles.ipynb #5a95ed57
 def bar_classes(state: Annotator) -> list[str]:
@@ -27,8 +27,7 @@ def class_bars(
 ) -> np.ndarray:  # (n, classes, 2): votes, prediction; 0 to 1, NaN = unknown
     """Return the share of each class, by volunteers and by the model."""
     places = [state.schema.index(PATHS[name]) for name in bar_classes(state)]
-    part = state.table.iloc[rows]
-    kinds = (values_of(part, kind, state.schema) for kind in ("fraction", "predicted"))
+    kinds = state.voted[rows], state.predicted[rows]
     return np.stack([state.schema.cumulative(values)[:, places] for values in kinds], axis=-1)
 
 
@@ -46,8 +45,7 @@ def differences(
     rows: np.ndarray,  # (n,) of the table
 ) -> list[str]:  # "" = nothing differs, or is known
     """Return in words where votes and prediction of each galaxy differ most."""
-    part = state.table.iloc[rows]
-    voted, predicted = (values_of(part, kind, state.schema) for kind in ("fraction", "predicted"))
+    voted, predicted = state.voted[rows], state.predicted[rows]
     found = largest_difference(voted, predicted, state.schema) if len(rows) else []
     return [
         f"{short_words(state.schema.answers[k])}: votes {v[k]:.2f}, model {p[k]:.2f}" if k >= 0 else ""
@@ -89,7 +87,7 @@ def tiles_of(
 ) -> list[dict]:  # row, id, jpeg or problem, lines, bars, badge
     """Return a tile for each row."""
     reasons = differences(state, rows) if state.order == "disagreement" else [""] * len(rows)
-    galaxies = state.table.iloc[rows][["id_str", "label", "confidence", "voted"]].itertuples()
+    galaxies = state.table[["id_str", "label", "confidence", "voted"]].iloc[rows].itertuples()
     made, bars_of = [], class_bars(state, rows)
     for row, galaxy, shares, reason in zip(rows.tolist(), galaxies, bars_of, reasons, strict=True):
         jpeg, problem = thumbnails.get(row, side, stretch, zoom)
