@@ -1,6 +1,7 @@
 """Published tables and figures: each names its file, and its numbers are those of the file."""
 
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from published import PAGES, differences, fields, published  # noqa: E402
+from published import PAGES, closure, differences, fields, published  # noqa: E402
 
 ALL = [
     pytest.param(source, rows, id=f"{page.stem}:{line}")
@@ -19,22 +20,72 @@ ALL = [
 
 @pytest.mark.parametrize("source, rows", ALL)
 def test_a_table_shows_the_numbers_of_its_file(source, rows):
-    assert source, "write `<!-- source: ... -->` on the line before, see benchmarks/published.py"
-    if source.startswith("not on record ("):
-        return
+    assert source, "write where it comes from on the line before, in a form of benchmarks/published.py"
     known = fields(source)
+    assert [name for name in known["code"].split() if not (ROOT / name).exists()] == []
+    if known["files"] == "not on record":
+        return
     files = [ROOT / name for name in known["files"].split(" + ")]
     assert [path for path in files if not path.is_file()] == []
-    assert known["revision"] and all((ROOT / name).exists() for name in known["modules"].split())
-    assert differences(rows, files) == []
+    assert not rows or differences(rows, files) == []
 
 
-def test_a_changed_number_a_missing_source_and_a_swapped_row_are_noticed(tmp_path):
-    table = tmp_path / "scores.csv"
-    table.write_text("stage,rmse,lower,upper\nprobe,0.1114,0.109,0.113\nfull,0.0908,0.089,0.092\n")
+HEADER = ["stage", "RMSE", "mean r", "label"]
+ROWS = [
+    ["probe", "0.111 [0.109, 0.113]", "0.62", "spiral"],
+    ["full", "0.091 [0.089, 0.092]", "0.73", "edge_on"],
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(
+        "stage,rmse,rmse_lower,rmse_upper,mean_r,label\n"
+        "probe,0.1114,0.109,0.113,0.62,spiral\nfull,0.0908,0.089,0.092,0.73,edge_on\n"
+    )
+    return path
+
+
+def test_a_changed_number_text_or_name_is_noticed(table):
+    assert differences([HEADER, *ROWS], [table]) == []
+    for cell in ("0.090 [0.089, 0.092]", "0.091 [0.089, 0.093]", "0.091 [0.092, 0.089]", "0.091 [0.089]", ""):
+        rows = [HEADER, ROWS[0], ["full", cell, *ROWS[1][2:]]]
+        assert differences(rows, [table]) == [f"full, RMSE: {cell}"]
+    assert differences([HEADER, ["full", *ROWS[1][1:3], "spiral"]], [table]) == ["full, label: spiral"]
+    assert differences([HEADER, ["head", *ROWS[1][1:]]], [table]) == [
+        "head, RMSE: 0.091 [0.089, 0.092]",
+        "head, mean r: 0.73",
+    ]
+    assert differences([["stage", "unheard of"], ["full", "0.73"]], [table]) == ["full, unheard of: 0.73"]
+
+
+def test_any_two_cells_that_change_places_are_noticed(table):
+    for (i, a), (j, b) in combinations([(i, column) for i in (0, 1) for column in (1, 2, 3)], 2):
+        rows = [list(row) for row in ROWS]
+        rows[i][a], rows[j][b] = rows[j][b], rows[i][a]
+        assert differences([HEADER, *rows], [table]), (i, a, j, b)
+
+
+@pytest.mark.parametrize(
+    "comment, read",
+    [
+        ("not on record; revision: 2959990; code: a.ipynb b.py; date: 2026-11-27", True),
+        ("a.csv + b, c.json; revision: 2959990; code: a.ipynb", True),
+        ("not on record (a picture of the screen)", False),
+        ("not on record; code: a.ipynb", False),
+        ("not on record; revision: 2959990; date: 2026-11-27", False),
+        ("not on record; revision: 2959990; code: a.ipynb; measured long ago", False),
+    ],
+)
+def test_where_a_table_comes_from_is_said_in_one_form(comment, read, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("text\n| stage | RMSE |\n| --- | --- |\n| full | 0.091 [0.089, 0.092] |\n")
-    assert [(line, source) for line, source, _ in published(page)] == [(2, None)]
-    assert differences([["full", "0.091 [0.089, 0.092]"]], [table]) == []
-    for cell in ("0.090 [0.089, 0.092]", "0.091 [0.089, 0.093]", "0.111 [0.109, 0.113]"):
-        assert differences([["full", cell]], [table]) == [f"full: {cell}"]
+    page.write_text(f"<!-- source: {comment} -->\n| stage | RMSE |\n| --- | --- |\n| full | 0.091 |\n")
+    assert list(published(page)) == [(2, comment if read else None, [["stage", "RMSE"], ["full", "0.091"]])]
+
+
+def test_the_code_of_a_notebook_is_all_that_it_imports_and_nothing_else():
+    found = {path.relative_to(ROOT).as_posix() for path in closure([ROOT / "nbs/experiments/gz2_test.ipynb"])}
+    assert {"nbs/experiments/gz2_test.ipynb", "galaxy_sommelier/catalog/classes.py"} <= found
+    assert "galaxy_sommelier/core/files.py" in found  # imported by a module that it imports
+    assert not any(name.startswith("galaxy_sommelier/inspector/") for name in found)
