@@ -101,7 +101,7 @@ def test_class_folders_keep_to_their_folder_and_to_their_files(own, tmp_path):
     paths = [str(root / "images" / f"{number}.png") for number in range(4)]
     before = [(root / path).read_bytes() for path in paths]
     galaxies = pd.DataFrame({"id_str": ids, "path": paths})
-    labels = pd.DataFrame({"id_str": ids, "label": "smooth", "confidence": 0.9})
+    labels = pd.DataFrame({"id_str": ids, "label": "smooth", "confidence": 0.9, "votes": 20})
     assert class_folders(galaxies, labels, tmp_path / "sorted") == []
     assert sorted(path.name for path in (tmp_path / "sorted" / "smooth").iterdir()) == [
         "one-1.png", "two-..%2F..%2Fout.png", "two-1.png", "two-a%2Fb.png"

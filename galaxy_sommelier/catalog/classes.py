@@ -218,5 +218,7 @@ def class_folders(
                 os.link(row.path, target)
             except OSError:  # another file system, or one that has no links
                 shutil.copyfile(row.path, target)
-        write_csv(chosen[["ID", "label", "confidence"]], partial / "gz2_simple_labels.csv")
+        columns = ["ID", "label", "confidence"]
+        write_csv(chosen[columns], partial / "gz2_simple_labels.csv")
+        write_csv(top(chosen)[columns], partial / "gz2_top1000_high_confidence.csv")
     return chosen.id_str[~there].tolist()

@@ -237,8 +237,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     lists of ids; to find it all images are read once.
 
     --class-folders sorts images into edge_on, featured, smooth and spiral, by
-    the rule of the second predecessor (confidence above 0.8), with the table
-    gz2_simple_labels.csv.
+    the rule of the second predecessor (confidence above 0.8), with the tables
+    gz2_simple_labels.csv and gz2_top1000_high_confidence.csv.
 
     \b
     sommelier prepare kaggle --root galaxy-zoo --out data/stores/kaggle
