@@ -1,5 +1,6 @@
 """Published tables and figures: each names its file, and its numbers are those of the file."""
 
+import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import published as module  # noqa: E402
 from published import PAGES, closure, differences, fields, published  # noqa: E402
 
 ALL = [
@@ -89,3 +91,35 @@ def test_the_code_of_a_notebook_is_all_that_it_imports_and_nothing_else():
     assert {"nbs/experiments/gz2_test.ipynb", "galaxy_sommelier/catalog/classes.py"} <= found
     assert "galaxy_sommelier/core/files.py" in found  # imported by a module that it imports
     assert not any(name.startswith("galaxy_sommelier/inspector/") for name in found)
+
+
+def test_only_a_change_of_code_that_made_a_table_makes_it_stale(tmp_path, monkeypatch, capsys):
+    def git(*words):
+        names = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        return subprocess.run(
+            ["git", *names, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    page, package = tmp_path / "page.md", tmp_path / module.PACKAGE
+    package.mkdir()
+    for name, text in {"used": "from .deeper import A", "deeper": "A = 1", "other": "B = 1"}.items():
+        (package / f"{name}.py").write_text(text + "\n")
+    (tmp_path / "run.py").write_text("from galaxy_sommelier import used\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    source = f"not on record; revision: {git('rev-parse', '--short=7', 'HEAD').strip()}; code: run.py"
+    page.write_text(f"<!-- source: {source} -->\n![figure](a.png)\n")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "PAGES", [page])
+
+    (package / "other.py").write_text("B = 2\n")
+    module.main()
+    assert capsys.readouterr().out == ""
+    (package / "deeper.py").write_text("A = 2\n")
+    module.main()
+    found = capsys.readouterr().out
+    assert found.startswith("page.md:2: stale, 1 of 3 files changed") and "deeper.py" in found
+    page.write_text(page.read_text().replace(source, source.replace(source.split()[4], "0000000;")))
+    module.main()
+    assert "page.md:2: 0000000 is not in this clone" in capsys.readouterr().out
