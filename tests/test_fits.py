@@ -457,10 +457,11 @@ def test_values_that_mark_missing_data_are_no_light(tmp_path, value):
 
 def test_axes_of_length_one_and_a_band_without_data(tmp_path):
     light = scene((0.3, 0.6, 0.9))
-    for shape in ((1, SIDE, SIDE), (1, 1, SIDE, SIDE)):
+    for shape in ((1, SIDE, SIDE), (1, 1, SIDE, SIDE), (SIDE, SIDE, 1), (SIDE, 1, SIDE, 1)):
         image = read_fits(write(tmp_path / "axes.fits", light[1].reshape(shape)))
         assert np.array_equal(image.bands, light[1:2])
-    assert np.array_equal(read_fits(write(tmp_path / "axes.fits", light[None])).bands, light)
+    for cube in (light[None], light[..., None], light[:, :, None]):
+        assert np.array_equal(read_fits(write(tmp_path / "axes.fits", cube)).bands, light)
     for dead in (0, np.nan):
         griz = np.concatenate([light[:2], np.full_like(light[:1], dead), light[2:]])
         path = write(tmp_path / "griz.fits", griz, BANDS="griz", BUNIT="nanomaggy")

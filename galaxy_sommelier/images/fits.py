@@ -131,7 +131,7 @@ def _check_shapes(planes):
     hdus = planes.bands + [hdu for hdu in masks if sides(hdu)[-2:] != sides(planes.bands[0])[-2:]]
     for problem in filter(None, map(_shape_problem, hdus)):
         raise BadInput(problem)
-    shapes = sorted({hdu.shape[-2:] for hdu in hdus})
+    shapes = sorted({sides(hdu)[-2:] for hdu in hdus})
     if len(shapes) > 1:
         text = ", ".join(f"{w}x{h}" for h, w in shapes)
         raise BadInput(f"has bands of different shape ({text}); cut them to one grid")
@@ -196,7 +196,7 @@ def _masks(planes, bands, file, names):  # bad and saturated pixels, each (B, H,
 
 def _planes(bands):  # each (H, W) float32, float64 if it has more digits, with its header
     for hdu in bands:
-        for plane in hdu.data.reshape(-1, *hdu.shape[-2:]):
+        for plane in hdu.data.reshape(-1, *sides(hdu)[-2:]):
             yield plane.astype(np.result_type(plane, np.float32)), hdu
 
 

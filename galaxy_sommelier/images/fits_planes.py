@@ -70,8 +70,9 @@ def role_by_object(header: Mapping) -> str:  # as from `role_of`
 
 # %% ../../nbs/02_images/06_fits_planes.ipynb #c6d92f6f
 def sides(hdu) -> tuple[int, ...]:  # (H, W) or (B, H, W) or more
-    """Return the shape of an image without leading axes of length one."""
-    return tuple(n for n in hdu.shape[:-2] if n != 1) + hdu.shape[-2:]
+    """Return the shape of an image without axes of length one."""
+    long = tuple(n for n in hdu.shape if n != 1)
+    return long if len(long) > 1 else hdu.shape[-2:]
 
 
 def _whole(hdu):  # of unscaled integers; to be asked before the data are read, which changes the header
@@ -163,7 +164,7 @@ def marked(
     names: list[str],  # of the bands
 ) -> tuple[np.ndarray, np.ndarray] | None:  # bad and saturated, (B, H, W) or (1, H, W); None: not known
     """Return the pixels that a mask or a weight marks."""
-    header, values = ChainMap(hdu.header, file), hdu.data.reshape(-1, *hdu.shape[-2:])
+    header, values = ChainMap(hdu.header, file), hdu.data.reshape(-1, *sides(hdu)[-2:])
     if role == "weight":
         return ~(values > 0), np.zeros((1, 1, 1), bool)
     bits = [mask_bits(header, band) for band in dict.fromkeys(names)]
