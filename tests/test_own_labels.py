@@ -9,6 +9,7 @@ from commands import refused, sommelier
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
+from galaxy_sommelier.data.labels import find_labels
 from galaxy_sommelier.data.store import Store, simulated_store
 from galaxy_sommelier.inspector.annotations import AnnotationFile, corrected_store
 from galaxy_sommelier.inspector.app import inspector
@@ -153,6 +154,22 @@ def test_the_inspector_sorts_by_a_target_and_its_queue_asks_where_it_pays(sky, b
     assert (np.diff(chance[state.rows]) <= 0).all()
     queue = informative(state.table, 10)
     assert set(queue) == set(np.argsort(np.abs(chance - 0.5), kind="stable")[:10])
+
+
+def test_copies_of_a_labelled_galaxy_are_on_one_side_of_the_split(sky, tmp_path):
+    store, images = Store(sky), tmp_path / "images"
+    images.mkdir()
+    for i in range(30):
+        for copy in range(6 if i < 5 else 1):  # more copies than are compared at first
+            (images / f"{i}-{copy}.jpg").write_bytes(store.jpeg(i))
+    assert sommelier("prepare", "images", "--root", images, "--out", tmp_path / "store")[0] == 0
+    packed = Store(tmp_path / "store")
+    sides = pd.Series(packed.split).groupby([name.split("-")[0] for name in packed.ids])
+    assert (sides.nunique() > 1).any()  # without votes nothing is learned, and nobody looks for copies
+    labels = pd.DataFrame({"id_str": packed.ids, "ring": [int(name[0]) % 2 for name in packed.ids]})
+    table = find_labels(tmp_path / "store", ["ring"], labels).table
+    assert table.split.groupby(table.id_str.str.split("-").str[0]).nunique().max() == 1
+    assert set(table.split) == {"train", "val", "test"}
 
 
 def test_a_run_of_own_labels_has_no_card(bulgy):

@@ -79,10 +79,13 @@ def in_store(store: Store, votes: pd.DataFrame, schema: Schema, where: str | Pat
     known = votes[there].reset_index(drop=True)
     numbers = store.indices(known.id_str.tolist())
     about = store.table.iloc[numbers].reset_index(drop=True)
-    kept = about[[name for name in ("survey", "ra", "dec") if name in about]]
-    sides = hash_split(known.id_str).to_numpy() if store.split is None else store.split[numbers]
+    known = known.join(about[[name for name in ("survey", "ra", "dec") if name in about]])
+    sides = hash_split(known.id_str) if store.split is None else pd.Series(store.split[numbers])
+    if store.split is None or store.header.get("moved") is None:  # nobody looked for copies
+        images = pd.DataFrame({"ra": np.nan, "dec": np.nan}, known.index).assign(**known)
+        sides, _ = on_one_side(images.assign(jpeg=[store.jpeg(number) for number in numbers]), sides)
     unlabelled, lacking = votes.attrs["unlabelled"], votes.id_str[~there].tolist()
-    return Labelled(known.join(kept).assign(split=sides), schema, store, unlabelled, lacking)
+    return Labelled(known.assign(split=sides.to_numpy()), schema, store, unlabelled, lacking)
 
 # %% ../../nbs/04_data/10_labels.ipynb #a0aea3fa
 def in_table(path: Path, targets: Sequence[str]) -> Labelled:

@@ -267,11 +267,14 @@ def twins_across(
     held = np.flatnonzero(splits != "train")
     pairs = by_sky(table.iloc[held], table)[["row_a", "row_b"]]
     rows, thumbs, _ = thumbnails(table, unit)
-    among = np.flatnonzero(np.isin(rows, held))
-    alike = by_image(thumbs[among], thumbs, threshold, k=3)  # one of the three is the image itself
-    alike = alike.assign(row_a=rows[among[alike.row_a]], row_b=rows[alike.row_b])[["row_a", "row_b"]]
-    placed = pairs.assign(row_a=held[pairs.row_a.astype(int)])
-    pairs = pd.concat([placed, alike], ignore_index=True).astype(int)
+    found = [pairs.assign(row_a=held[pairs.row_a.astype(int)])]
+    among, k = np.flatnonzero(np.isin(rows, held)), 3
+    while len(among):
+        alike = by_image(thumbs[among], thumbs, threshold, k)  # the image itself is one of the k
+        found.append(pd.DataFrame({"row_a": rows[among[alike.row_a]], "row_b": rows[alike.row_b]}))
+        among = among[np.bincount(alike.row_a, minlength=len(among)) == k]  # these may have more copies
+        k *= 2
+    pairs = pd.concat(found, ignore_index=True).astype(int)
     return pairs[splits[pairs.row_a] != splits[pairs.row_b]].drop_duplicates(ignore_index=True)
 
 # %% ../../nbs/04_data/04_leaks.ipynb #f1f3795e
