@@ -121,7 +121,7 @@ def as_astropy(
             column = as_column(table[old])
         except (TypeError, ValueError) as error:
             what = f"column {old!r} has no form in FITS or VOTable ({error})"
-            raise BadInput(f"export: {what}; leave it out, or export without it") from error
+            raise BadInput(f"export: {what}; leave it out") from error
         column.description, column.meta["ucd"] = about_column(str(old))
         column.unit = units.get(new)
         made[new] = column

@@ -233,7 +233,9 @@ def count_rows(path: Path) -> int:  # of a table as above
     if not len(found):
         raise BadInput(f"{path}: no galaxies in this table")
     if len(np.unique(found)) < len(found):
-        raise BadInput(f"{path}: a galaxy is duplicated; keep one row per galaxy")
+        row = int(pd.Series(found).duplicated().argmax())
+        name, _ = next(islice(table_rows(path), row, None))
+        raise BadInput(f"{path}: id_str {readable(name)} is duplicated; keep one row per galaxy")
     if not exists:
         raise no_images(path, len(found), *next(table_rows(path)))
     return len(found)
