@@ -188,6 +188,17 @@ def test_no_verb_replaces_a_file(kaggle, store, run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_verb_writes_over_its_input(kaggle, run, tmp_path):
+    table, predictions = tmp_path / "mine.csv", tmp_path / "mine.fits"
+    image = next((kaggle / "images_training_rev1").iterdir())
+    table.write_text(f"id_str,path\na,{image}\n")
+    assert sommelier("export", run / "predictions.parquet", "--out", predictions)[0] == 0
+    for words in (("predict", table, "--model", run), ("export", predictions)):
+        before = words[1].read_bytes()
+        refused("is the input itself", *words, "--out", words[1], "--overwrite")
+        assert words[1].read_bytes() == before
+
+
 def test_no_folder_has_the_name_of_a_file(kaggle, store, tmp_path):
     for words in (
         ("prepare", "kaggle", "--root", kaggle),

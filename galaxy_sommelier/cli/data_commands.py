@@ -25,7 +25,7 @@ from galaxy_sommelier.cli.options import (
     main,
     unit_option,
 )
-from ..core.files import BadInput, few_of, how_many, read_json
+from ..core.files import BadInput, check_apart, few_of, how_many, read_json
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #21012d79
 @main.command("download")
@@ -264,7 +264,8 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
         click.echo(f"{how_many(len(moved), 'galaxy')} {what}: {few_of(moved)}")
     if class_folders:
         write_class_folders(galaxies, options["kind"], class_folders)
-    click.echo(f"next: sommelier train {out}")
+    then = f"predict {out} --out predictions.parquet" if source == "images" else f"train {out}"
+    click.echo(f"next: sommelier {then}")
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #bf9aca2f
 def with_jpegs(path: Path):  # a store -> its galaxy table, with `jpeg`, the bytes of the image files
@@ -369,6 +370,7 @@ def export_command(source, out):
     from galaxy_sommelier.data.store import Store
     from galaxy_sommelier.models.shards import predictions_facts, read_predictions
 
+    check_apart(out, source)
     if input_kind(source) == "store":
         click.echo(export_table(Store(source), out))
     else:

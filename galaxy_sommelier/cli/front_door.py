@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..catalog.campaigns import SCHEMAS
 from ..catalog.schema import Schema
-from ..core.files import BadInput
+from ..core.files import BadInput, check_apart
 from ..data.inputs import open_image, open_input
 from ..data.store import Store
 from ..download.hub import DEFAULT
@@ -73,6 +73,7 @@ def predict(
     """Predict vote fractions, label and confidence of galaxies, and whatever else the model can add."""
     if out is not None:
         check_out(out, overwrite, embeddings)
+        check_apart(out, source)
     ready = make_ready(source, model, tta, embeddings)
     galaxies = open_input(source, split, unit)
     options = {"tta": tta, "batch_size": batch_size, "max_bad": max_bad}

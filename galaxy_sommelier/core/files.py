@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FULL', 'UMASK', 'FITS_BLOCK', 'FITS_HEADER', 'FITS_PARTS', 'BadInput', 'how_many', 'few_of', 'Interrupted',
-           'Terminated', 'share', 'flush', 'remove', 'writing', 'atomic_path', 'alone', 'plain', 'write_json',
-           'read_json', 'fits_length', 'sha256_file', 'sha256_of']
+           'Terminated', 'share', 'flush', 'remove', 'writing', 'check_apart', 'atomic_path', 'alone', 'plain',
+           'write_json', 'read_json', 'fits_length', 'sha256_file', 'sha256_of']
 
 # %% ../../nbs/00_core/01_files.ipynb #7db81d38
 import errno
@@ -91,6 +91,13 @@ def writing(path: str | Path) -> Iterator[None]:
         raise BadInput(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
         ) from error
+
+
+def check_apart(out: str | Path, source) -> None:  # source: a path, or an input that is none
+    """Refuse to write over the file that is read."""
+    there = isinstance(source, str | Path) and os.path.isfile(out) and os.path.isfile(source)
+    if there and os.path.samefile(out, source):
+        raise BadInput(f"{out}: is the input itself; take another name")
 
 # %% ../../nbs/00_core/01_files.ipynb #f8190a44
 @contextmanager
