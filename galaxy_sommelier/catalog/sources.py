@@ -190,5 +190,6 @@ def read_source(
     path = existing(root, *((table,) if table else source.tables))
     images = existing(root, *source.images)
     galaxies = source.read(path, images, *([kind] if len(source.kinds) > 1 else []))
-    galaxies.attrs |= {"table": path.name or str(path), "kinds": kinds_in(name, kind, schema_of(galaxies, path))}
+    kinds = kinds_in(name, kind, schema_of(galaxies, path))
+    galaxies.attrs |= {"table": path.name or str(path), "kinds": kinds}
     return galaxies

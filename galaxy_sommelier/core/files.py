@@ -77,7 +77,8 @@ def remove(path: Path) -> None:  # need not exist
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
 
 # %% ../../nbs/00_core/01_files.ipynb #20b60ed8
 @contextmanager

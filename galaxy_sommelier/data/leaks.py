@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['THUMB', 'SIDES', 'MIDDLE', 'BLOCK', 'STEPS', 'REACH', 'WINDOW', 'CYCLES', 'BAND', 'SAME', 'places', 'by_sky',
            'thumbnails', 'detail', 'describe', 'nearest', 'likeness', 'by_image', 'check_leaks', 'write_leaks',
-           'keep_out', 'twins_across', 'on_one_side']
+           'keep_out', 'twins_across', 'families', 'on_one_side']
 
 # %% ../../nbs/04_data/04_leaks.ipynb #865e56d8
 import os
@@ -259,7 +259,7 @@ def keep_out(
 # %% ../../nbs/04_data/04_leaks.ipynb #07239224
 def twins_across(
     table: pd.DataFrame,  # galaxy table with images, rows numbered from 0
-    splits: np.ndarray,  # "train", "val" or "test" of each row
+    splits: np.ndarray,  # name of the side of each row; those of "train" are not compared with each other
     threshold: float = SAME,  # likeness from which two images show the same galaxy
     unit: str | None = None,  # of FITS files, see `thumbnails`
 ) -> pd.DataFrame:  # row_a, row_b: the same galaxy on two sides
@@ -278,6 +278,17 @@ def twins_across(
     return pairs[splits[pairs.row_a] != splits[pairs.row_b]].drop_duplicates(ignore_index=True)
 
 # %% ../../nbs/04_data/04_leaks.ipynb #f1f3795e
+def families(
+    table: pd.DataFrame,  # galaxy table with images, rows numbered from 0
+    splits: np.ndarray,  # as for `twins_across`
+    unit: str | None = None,  # of FITS files, see `thumbnails`
+) -> pd.Series:  # a number for each row, the same for copies
+    """Number the galaxies, so that copies on different sides of a split have one number."""
+    pairs, size = twins_across(table, splits, unit=unit), len(table)
+    links = coo_array((np.ones(len(pairs)), (pairs.row_a, pairs.row_b)), shape=(size, size))
+    return pd.Series(connected_components(links, directed=False)[1])
+
+
 def on_one_side(
     table: pd.DataFrame,  # galaxy table with images
     splits: pd.Series,  # from `splits.split`, in the order of the table
@@ -285,10 +296,7 @@ def on_one_side(
 ) -> tuple[pd.Series, list[str]]:  # the new splits; id_str of the galaxies that moved
     """Move galaxies that are on two sides of a split to one: the test side, else the validation side."""
     table, sides = table.reset_index(drop=True), splits.to_numpy(object).copy()
-    pairs = twins_across(table, sides, unit=unit)
-    size = len(table)
-    links = coo_array((np.ones(len(pairs)), (pairs.row_a, pairs.row_b)), shape=(size, size))
-    groups = pd.Series(connected_components(links, directed=False)[1])
+    groups = families(table, sides, unit)
     rank = pd.Series(sides).map({"test": 0, "val": 1, "train": 2})
     best = rank.groupby(groups).transform("min").map({0: "test", 1: "val", 2: "train"}).to_numpy(object)
     moved = table.id_str[best != sides].tolist()

@@ -23,7 +23,14 @@ from ..catalog.classes import CLASSES
 from ..catalog.kinds import Kinds, name_of, quantity
 from ..catalog.schema import GZ2, Schema
 from ..core.files import BadInput, how_many, read_json
-from ..download.hub import DEFAULT, check_folder, hub_folder, shipped_folder, shipped_models
+from galaxy_sommelier.download.hub import (
+    DEFAULT,
+    check_folder,
+    hub_folder,
+    push_folder,
+    shipped_folder,
+    shipped_models,
+)
 from ..download.weights import read_weights
 from ..data.learned import Learned, read_learned
 from galaxy_sommelier.models.backbone import (
@@ -170,6 +177,9 @@ class GalaxyModel(PreTrainedModel):
     def save_pretrained(self, *args, **kwargs):
         # under the present names of the parts, so that training can go on from the file
         super().save_pretrained(*args, **{"save_original_format": False} | kwargs)
+
+    def push_to_hub(self, repo_id, **options):  # as for `push_folder` -> CommitInfo
+        return push_folder(self.name_or_path, repo_id, **options)
 
     def named(self, values):  # (B, answers) -> {answer: (B,)}
         return dict(zip(self.answers, values.unbind(-1), strict=True))

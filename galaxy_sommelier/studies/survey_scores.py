@@ -22,6 +22,7 @@ from ..catalog.crosswalk import chosen, comparable, crosswalk, same_answers
 from ..catalog.schema import GZ2, Schema
 from ..catalog.table import read_frame
 from ..core.files import BadInput
+from ..core.folders import image_stem
 from ..data.store import Store
 from ..evaluation.figures import look, styled
 from ..evaluation.intervals import intervals, wilson
@@ -157,14 +158,14 @@ EXAMPLE_COLUMNS = ("file", "survey", "question", "answer")
 
 def read_examples(
     path: str | Path,  # CSV or Parquet with EXAMPLE_COLUMNS
-) -> tuple[pd.DataFrame, int]:  # id_str (the file's name), survey, question, answer; how many are left out
+) -> tuple[pd.DataFrame, int]:  # id_str (the stem), survey, question, answer; how many are left out
     """Read examples of answers, in the terms of the tree."""
     table = read_frame(path, *EXAMPLE_COLUMNS).fillna("")
     if absent := set(EXAMPLE_COLUMNS) - set(table):
         needed = ", ".join(EXAMPLE_COLUMNS)
         raise BadInput(f"{path}: column {min(absent)!r} is missing; a table of examples has {needed}")
     rows = [
-        (row.file, row.survey, *pair)
+        (image_stem(row.file) or row.file, row.survey, *pair)
         for row in table.itertuples()
         if (pair := in_tree(row.question, row.answer))
     ]
