@@ -113,8 +113,7 @@ def world(tmp_path_factory):
     for path in (ROOT / "configs").glob("kaggle*.yaml"):
         values = yaml.safe_load(path.read_text())
         values |= {name: value for name, value in SMALLER.items() if name in values}
-        small = {name: value for name, value in values.items() if name not in ("blocks", "frozen")}
-        (home / "configs" / path.name).write_text(yaml.safe_dump(small))
+        (home / "configs" / path.name).write_text(yaml.safe_dump(without(values, "blocks", "frozen")))
     store = home / "data" / "stores" / "kaggle"
     printed("prepare", "kaggle", "--root", home / "kaggle", "--out", store)
     pairs = [word for pair in SMALL.items() for word in ("-p", *pair)]
@@ -123,6 +122,13 @@ def world(tmp_path_factory):
     simulated_store(home / "data" / "stores" / "decals", 40, "decals", 48, seed=3)
     simulated_store(home / "data" / "demo" / "store", 40, size=48, seed=4)
     return home
+
+
+def without(values, *names):
+    """Return a nested dictionary without some of its keys."""
+    if not isinstance(values, dict):
+        return values
+    return {name: without(value, *names) for name, value in values.items() if name not in names}
 
 
 def small(words):

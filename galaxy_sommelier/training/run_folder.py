@@ -41,22 +41,24 @@ def check_splits(
     store: Store,
     stage: str,  # one of `settings.STAGES`
     folds: int = 0,  # of a probe that is cross-validated
-) -> str:  # what is predicted at the end: "test", "val" where there is no test, or `HELD_OUT`
+) -> str:  # what is predicted at the end: "test", "val" where no test galaxy has votes, or `HELD_OUT`
     """Check that a store has the splits and votes that a stage needs."""
-    counts, fault = {split: len(store.indices(split)) for split in ("train", "val", "test")}, None
+    known, fault = np.isfinite(store.fractions).any(axis=1), None
+    if not known.any():
+        fault = "no galaxy has votes, so there is nothing to learn; prepare it from a table of votes"
+        raise BadInput(f"{store.path}: {fault}")
+    counts = {split: int(known[store.indices(split)].sum()) for split in ("train", "val", "test")}
     folded = folds and stage == "probe"
     for split in () if stage == "baseline" else ("train",) if folded else ("train", "val"):
         if not counts[split]:
             raise BadInput(
-                f"{store.path}: no galaxy is in the split {split!r}, which stage {stage!r} needs; "
+                f"{store.path}: no galaxy with votes is in the split {split!r}, which {stage!r} needs; "
                 "prepare the store with one"
             )
     if folded and isinstance(store, MixedStore):
         fault = "mixes several stores, which cannot be cross-validated; set folds to 0"
-    elif not np.isfinite(store.fractions[:, : len(store.schema.questions[0].answers)]).any():
-        fault = "no galaxy has votes, so there is nothing to learn; prepare it from a table of votes"
     elif not folded and not counts["test"] + counts["val"]:
-        fault = "no galaxy is in the splits 'test' and 'val'; prepare the store with one of them"
+        fault = "no galaxy with votes is in the splits 'test' and 'val'; prepare the store with one of them"
     if fault:
         raise BadInput(f"{store.path}: {fault}")
     return HELD_OUT if folded else "test" if counts["test"] else "val"
