@@ -30,7 +30,7 @@ GUIDE = sorted((ROOT / "nbs" / "guide").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDE]
 BLOCK = re.compile(r"(?: *<!-- not run: ([^\n]*) -->\n)?^( *)```(\w*)\n(.*?)^\2```$", re.M | re.S)
 SMALL = {"image_size": 32, "epochs": 1, "views": 1, "precision": "fp32"}
-SMALLER = SMALL | {"sizes": [20], "backbones": ["tiny"], "n": 20, "labels": [10]}
+SMALLER = SMALL | {"sizes": [20], "backbones": ["tiny"], "n": 20, "labels": [10], "least_steps": 2}
 ELSEWHERE = {"facebook/dinov2-small": "tiny"}  # hub ids
 
 
@@ -71,8 +71,7 @@ def downloads(home):
         hart16.to_csv(home / "data" / "downloads" / "gz2" / f"{name}.csv", index=False)
     mapping = pd.DataFrame({"objid": hart16.dr7objid, "sample": hart16["sample"], "asset_id": range(1, 41)})
     mapping.to_csv(home / "data" / "downloads" / "gz2" / "gz2_filename_mapping.csv", index=False)
-    coadded = hart16.rename(columns={"dr7objid": "dr8objid"}).assign(stripe82objid=hart16.dr7objid)
-    coadded.to_csv(home / "stripe82" / "zoo2Stripe82Coadd2.csv.gz", index=False)
+    hart16.to_csv(home / "stripe82" / "zoo2Stripe82Coadd2.csv.gz", index=False)
     hart16[["dr7objid", "ra", "dec"]].rename(columns={"dr7objid": "objid"}).to_csv(
         home / "stripe82" / "image_index.csv", index=False
     )
@@ -111,9 +110,8 @@ def world(tmp_path_factory):
     survey(home)
     (home / "configs").mkdir()
     for path in (ROOT / "configs").glob("kaggle*.yaml"):
-        values = yaml.safe_load(path.read_text())
-        values |= {name: value for name, value in SMALLER.items() if name in values}
-        (home / "configs" / path.name).write_text(yaml.safe_dump(without(values, "blocks", "frozen")))
+        small_values = shrunk(yaml.safe_load(path.read_text()))
+        (home / "configs" / path.name).write_text(yaml.safe_dump(small_values))
     store = home / "data" / "stores" / "kaggle"
     printed("prepare", "kaggle", "--root", home / "kaggle", "--out", store)
     pairs = [word for pair in SMALL.items() for word in ("-p", *pair)]
@@ -124,11 +122,12 @@ def world(tmp_path_factory):
     return home
 
 
-def without(values, *names):
-    """Return a nested dictionary without some of its keys."""
+def shrunk(values):
+    """Return a configuration with small values, for the smallest backbone."""
     if not isinstance(values, dict):
         return values
-    return {name: without(value, *names) for name, value in values.items() if name not in names}
+    kept = {name: value for name, value in values.items() if name not in ("blocks", "frozen")}
+    return {name: SMALLER.get(name, shrunk(value)) for name, value in kept.items()}
 
 
 def small(words):
