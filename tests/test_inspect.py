@@ -186,3 +186,10 @@ def test_training_takes_the_corrections(home):
         make_settings(stage="head", backbone="tiny", image_size=56, epochs=1, seed=3),
     )
     assert len(pd.read_parquet(run / "predictions.parquet")) == len(store.indices("test"))
+
+
+def test_opening_loads_neither_pytorch_nor_transformers():
+    code = "import sys; from galaxy_sommelier.inspector.app import inspector\n"
+    code += "print({'torch', 'transformers', 'scipy.signal'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

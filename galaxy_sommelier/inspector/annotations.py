@@ -30,7 +30,6 @@ from ..catalog.schema import GZ2, Schema
 from ..catalog.table import ROUNDED, exact_ids
 from ..core.files import BadInput, how_many, writing
 from ..core.tables import as_cell, from_cell
-from ..data.labels import repack
 from ..data.store import Store
 
 # %% ../../nbs/09_inspector/01_annotations.ipynb #3bdc1837
@@ -331,6 +330,8 @@ def corrected_store(
     out: str | Path,  # the folder to create
 ) -> Path:  # the folder
     """Write a store in which agreed labels and answers replace the votes, outside the test split."""
+    from galaxy_sommelier.data.labels import repack  # here, so that the inspector opens without PyTorch
+
     new = corrected_fractions(annotations, store.schema).set_index("id_str")
     table = store.table.set_index("id_str", drop=False)
     learning = table.index if store.split is None else table.index[store.split != "test"]
