@@ -9,8 +9,11 @@ from commands import refused, sommelier
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
+from galaxy_sommelier.cli.train_command import own_defaults
+from galaxy_sommelier.core.files import read_json
 from galaxy_sommelier.data.labels import find_labels
 from galaxy_sommelier.data.store import Store, simulated_store
+from galaxy_sommelier.download.hub import DEFAULT, shipped_folder
 from galaxy_sommelier.inspector.annotations import AnnotationFile, corrected_store
 from galaxy_sommelier.inspector.app import inspector
 from galaxy_sommelier.inspector.suggest import informative
@@ -242,3 +245,10 @@ def test_labels_need_a_target_and_a_store(sky, labels, tmp_path):
     words = ["train", tmp_path / "labels.csv", "--target", "bulgy"]
     refused("1 column(s) missing, first 'path'", *words, "--out", tmp_path / "run")
     refused("is no store", *words, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "run")
+
+
+def test_without_a_backbone_the_model_that_ships_is_the_start():
+    defaults = own_defaults(None, None)
+    taught = read_json(shipped_folder() / "model" / "config.json")
+    assert defaults["backbone"] == DEFAULT and defaults["image_size"] == taught["image_size"]
+    assert own_defaults("tiny", None)["backbone"] == "tiny" and "image_size" not in own_defaults("tiny", None)

@@ -146,6 +146,8 @@ def find_labels(
         if labels is None:
             labels, where = store.table, source
         return in_store(store, *target_table(labels, targets, where), where)
+    if not source.exists():
+        raise BadInput(f"{source}: no such file or folder; check its name")
     if labels is not None or not source.is_file():
         what = "is no store" if labels is not None else "is no store and no table"
         raise BadInput(f"{source}: {what}; give a store, or one table with id_str, path and the labels")
