@@ -369,7 +369,10 @@ def test_what_is_no_table_is_not_kept_as_one(server, tmp_path, case):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", sorted({Path(f.name).suffix for d in DATASETS.values() for f in d.files}))
+KINDS = {Path(file.name).suffix for dataset in DATASETS.values() for file in dataset.files}
+
+
+@pytest.mark.parametrize("name", sorted(KINDS | {".ecsv", ".vot"}))
 def test_every_kind_of_file_is_told_from_an_error_in_json(server, tmp_path, name):
     body = b'{"status": 404, "message": "no such record", "links": []}'
     server.pages["/file"] = say(200, body)

@@ -55,7 +55,6 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append(self.path)
         if self.path == "/api/repos/create":
             self.reply({"url": f"{self.server.address}/me/galaxies"})
         elif self.path == "/api/validate-yaml":
@@ -71,7 +70,6 @@ class Hub(BaseHTTPRequestHandler):
             self.reply({"commitUrl": f"{self.server.address}/me/galaxies/commit/1", "commitOid": "1"})
 
     def do_GET(self):
-        self.server.asked.append(self.path)
         self.reply({"id": "me/galaxies", "siblings": [], "sha": "0"})
 
     def reply(self, content):
@@ -89,7 +87,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.address, server.files, server.asked = f"http://127.0.0.1:{server.server_port}", {}, []
+    server.address, server.files = f"http://127.0.0.1:{server.server_port}", {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()

@@ -242,6 +242,8 @@ def test_missing_values_and_missing_galaxies_are_counted_and_named(sky, labels, 
 def test_labels_need_a_target_and_a_store(sky, labels, tmp_path):
     labels[0].to_csv(tmp_path / "labels.csv", index=False)
     refused("--labels: needs --target", "train", sky, "--labels", tmp_path / "labels.csv")
+    words = ["train", tmp_path / "nowhere.csv", "--target", "bulgy", "--out", tmp_path / "run"]
+    refused("no such file or folder", *words)
     words = ["train", tmp_path / "labels.csv", "--target", "bulgy"]
     refused("1 column(s) missing, first 'path'", *words, "--out", tmp_path / "run")
     refused("is no store", *words, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "run")

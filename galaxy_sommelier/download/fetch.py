@@ -81,7 +81,7 @@ def misfit(head: bytes, name: str) -> str | None:
     if not head.startswith(BEGINS.get(ending, b"")):
         return f"it is not a {ending} file"
     if ending in VOTABLE and not text.lstrip().startswith(b"<"):
-        return "it is no XML"
+        return f"it is not a {ending} file"
     return no_table(text, SEPARATORS[ending]) if ending in SEPARATORS else None
 
 # %% ../../nbs/03_download/04_fetch.ipynb #d1ec4c4c
