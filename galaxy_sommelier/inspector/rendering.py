@@ -67,6 +67,12 @@ class Album:
             raise BadImage(self.table.id_str.iloc[row], "is still being read")
         return self.reading.pop(key).result()
 
+    def ahead(self, rows: Sequence[int]) -> None:
+        """Begin to read images that are about to be asked for; only after `hurry`."""
+        if self.until < np.inf:
+            for key in ((self._image.__name__, row) for row in rows):
+                self.reading[key] = self.reading.get(key) or self.pool.submit(self._image, key[1])
+
     def image(self, row: int) -> np.ndarray:  # (H, W, 3) uint8
         """Return the image of a row, or raise `BadImage`."""
         return self._soon(self._image, row)
@@ -228,6 +234,14 @@ class Thumbnails:
 
     def __init__(self, album: Album, room: int = 500):  # room: how many are cached
         self.album, self.room, self.made = album, room, OrderedDict()
+
+    def ahead(
+        self,
+        rows: Sequence[int],
+        *how,  # side, stretch and zoom, as for `get`
+    ) -> None:
+        """Begin to read the images of thumbnails that are not cached."""
+        self.album.ahead([row for row in rows if (row, *how) not in self.made])
 
     def get(
         self,

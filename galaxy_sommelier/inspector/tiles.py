@@ -89,6 +89,7 @@ def tiles_of(
     reasons = differences(state, rows) if state.order == "disagreement" else [""] * len(rows)
     galaxies = state.table[["id_str", "label", "confidence", "voted"]].iloc[rows].itertuples()
     made, bars_of = [], class_bars(state, rows)
+    thumbnails.ahead(rows.tolist(), side, stretch, zoom)
     for row, galaxy, shares, reason in zip(rows.tolist(), galaxies, bars_of, reasons, strict=True):
         jpeg, problem = thumbnails.get(row, side, stretch, zoom)
         first, second = caption(galaxy)
