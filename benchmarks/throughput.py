@@ -31,7 +31,7 @@ from galaxy_sommelier.data.inputs import open_ahead
 from galaxy_sommelier.images.augment import Augment, draws, normalise
 from galaxy_sommelier.images.simulation import simulate
 from galaxy_sommelier.models.backbone import open_backbone
-from galaxy_sommelier.models.features import BATCH, precision_of
+from galaxy_sommelier.models.features import batch_for, precision_of
 from galaxy_sommelier.models.losses import tree_loss
 from galaxy_sommelier.models.model import GalaxyConfig, GalaxyModel
 from galaxy_sommelier.models.predict import predict_rows
@@ -194,13 +194,11 @@ def main():
     parser.add_argument("--backbone", nargs="+", choices=SIZES, default=list(SIZES), help="which (both)")
     parser.add_argument("--images", type=int, default=32, help="images in each turn (32)")
     parser.add_argument("--size", type=int, default=224, help="side of the network's input, pixels (224)")
-    batch = BATCH[DEVICE]
-    parser.add_argument(
-        "--batch", type=int, default=batch, help=f"images at once, not in the plain loop ({batch})"
-    )
+    parser.add_argument("--batch", type=int, help="images at once, not in the plain loop (as for predict)")
     parser.add_argument("--workers", type=int, help="threads that open images (one per core, eight at most)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (5)")
     chosen = parser.parse_args()
+    batch = chosen.batch or batch_for(DEVICE, chosen.size)
     if DEVICE == "cpu":
         torch.set_num_threads(1)
     images = simulate(min(chosen.images, 64), size=424)[1]
@@ -209,11 +207,11 @@ def main():
     files = [encoded[i % len(encoded)] for i in range(chosen.images)]
     before, measured = os.getloadavg()[0], []
     for name in chosen.backbone:
-        measured.append(measure(name, files, chosen.size, chosen.batch, chosen.workers, chosen.repeats))
+        measured.append(measure(name, files, chosen.size, batch, chosen.workers, chosen.repeats))
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else "one core"
     peak = np.median([peak for peak, *_ in measured]) / 1e9
     load = f"load before {before:.1f}, after {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    sizes = f"{chosen.size} px, {chosen.batch} at once"
+    sizes = f"{chosen.size} px, {batch} at once"
     print(f"{device}; {PEAK} of matrix products {peak:.0f} GFLOP/s; {sizes}; {load}\n")
     speeds, ratios = (sum((each[i] for each in measured), []) for i in (1, 2))
     rates = pd.DataFrame(speeds, columns=["backbone", "what", "images/s", f"share of {PEAK}"])

@@ -61,7 +61,7 @@ def predict(
     out: str | Path | None = None,  # a file to write: .parquet, .csv, .fits or .vot
     split: str | None = None,  # only this split of a store: "train", "val" or "test"
     tta: bool = True,  # average over the eight turned and mirrored views
-    batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
+    batch_size: int | None = None,  # galaxies at once; None: by device and image size
     precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine); the digits differ slightly
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # add the backbone's features, as `embedding`

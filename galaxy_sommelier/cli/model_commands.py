@@ -54,7 +54,7 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
 )
 @click.option(
     "--batch-size", type=click.IntRange(1, 65_536),
-    help="galaxies at once  [default: 8 on a CPU, 128 on a GPU]",
+    help="galaxies at once  [default: by device and image size]",
 )
 @click.option(
     "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",

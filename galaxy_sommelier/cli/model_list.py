@@ -23,11 +23,12 @@ def images_per_second(
     """Return how many images a model predicts per second on this machine, reading not included."""
     import torch
 
-    from galaxy_sommelier.models.features import BATCH
+    from galaxy_sommelier.models.features import batch_for
     from galaxy_sommelier.models.predict import predict_images
 
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    size, count = model.config.image_size, BATCH[model.device.type]
+    size = model.config.image_size
+    count = batch_for(model.device.type, size)
     images = torch.full((count, 3, size, size), 100, dtype=torch.uint8)
     predict_images(model, images, tta=False)
     began, done = time.perf_counter(), 0

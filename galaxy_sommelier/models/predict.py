@@ -36,7 +36,7 @@ from ..download.hub import DEFAULT
 from ..images.augment import centre, dihedral, normalise
 from ..images.pixels import ImageReport
 from .backbone import feature_width
-from .features import BATCH, precision_of
+from .features import batch_for, precision_of
 from .model import GalaxyModel, load_model
 
 # %% ../../nbs/05_models/05_predict.ipynb #6c7a7baf
@@ -216,7 +216,7 @@ def predict_rows(
     rows: Iterable[Row],
     bar: tqdm,  # moves on with each galaxy
     tta: bool = True,  # average over eight views
-    batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
+    batch_size: int | None = None,  # galaxies at once; None: by device and image size
     precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     embeddings: bool = False,  # keep the features of each galaxy
     additions: Additions | None = None,
@@ -227,9 +227,9 @@ def predict_rows(
     """Predict galaxies; return the table and a report on their images."""
     model, report, ids = model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), ImageReport(), []
     values, seen = [np.empty((0, len(model.answers)), np.float32)], []
-    batch_size = batch_size or BATCH[model.device.type]
     crop = min(1.0, model.config.crop * scale)
     size, bands = model.config.image_size, model.config.bands
+    batch_size = batch_size or batch_for(model.device.type, size)
     for names, squares, bad in open_ahead(rows, size, crop, batch_size, bands=bands, unit=unit):
         if names:
             fractions, features = forward_views(model, squares, tta, precision, kind)
@@ -288,7 +288,7 @@ def predict(
     split: str | None = None,  # of a store: "train", "val" or "test"; None: all
     indices: np.ndarray | None = None,  # which galaxies of a store, in place of `split`
     tta: bool = True,  # average over eight views
-    batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
+    batch_size: int | None = None,  # galaxies at once; None: by device and image size
     precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the features of each galaxy, as `embedding`

@@ -107,7 +107,7 @@ def predict_shards(
     part: str | None = None,  # "I/N", see `own_part`
     split: str | None = None,  # of a store; None: all
     tta: bool = True,  # average over eight views
-    batch_size: int | None = None,  # galaxies at once; None: 8 on a CPU, 128 on a GPU
+    batch_size: int | None = None,  # galaxies at once; None: by device and image size
     precision: str = "auto",  # "bf16", "fp32", or "auto" (by the machine)
     max_bad: float = 1.0,  # accepted share of unreadable images, 0 to 1
     embeddings: bool = False,  # keep the features of each galaxy
