@@ -39,7 +39,7 @@ from .rendering import Album, Thumbnails
 from .samp import Samp
 from .scatter import embeddings_of, groups_of, project, shown_of
 from .state import Annotator
-from .suggest import Queue, oddness
+from .suggest import Queue, own_ood_score
 from .table import inspection_table
 from .tiles import badge, sheet, tiles_of
 
@@ -229,8 +229,8 @@ def inspector(
     table = inspection_table(store.table if store else galaxies, predictions, schema)
     embeddings = embeddings_of(table) if embeddings is None else embeddings
     table = table.drop(columns="embedding", errors="ignore")
-    if embeddings is not None and "oddness" not in table:
-        table = table.assign(oddness=oddness(embeddings))
+    if embeddings is not None and "ood_score" not in table:
+        table = table.assign(ood_score=own_ood_score(embeddings))
     state = Annotator(table, annotations or home / "labels.csv", schema, classes, embeddings)
     places, no_map = None, NO_MAP
     if embeddings is not None:

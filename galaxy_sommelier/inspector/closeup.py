@@ -119,7 +119,7 @@ def sky_links(ra: float, dec: float) -> dict[str, str]:  # degrees -> name: addr
 def facts_of(galaxy: Mapping) -> dict:  # id, class, place, links, scores
     """Return what is known about a galaxy."""
     place = place_of(galaxy)
-    names = ("confidence", "disagreement", "uncertainty", "oddness", "error")
+    names = ("confidence", "disagreement", "uncertainty", "ood_score", "error")
     scores = known({name: float(galaxy.get(name, np.nan)) for name in names})
     return {
         "id": str(galaxy["id_str"]),

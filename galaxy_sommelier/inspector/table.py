@@ -142,8 +142,6 @@ def inspection_table(
     if "label" not in table:
         values = voted if np.isnan(predicted).all() else predicted
         more |= dict(zip(("label", "confidence"), _classes(table, values, schema), strict=True))
-    if "ood_score" in table:
-        more["oddness"] = table.ood_score
     more |= {column: np.full(len(table), "", object) for column in OWN}
     table = table.drop(columns=[name for name in more if name in table])
     return pd.concat([table, pd.DataFrame(more, table.index)], axis=1)
@@ -159,6 +157,7 @@ WORDS = {
     "comment": "my comment",
     "id_str": "id",
     "error": "error (rms)",
+    "ood_score": "out-of-distribution score",
 }
 
 
@@ -181,7 +180,7 @@ def column_words(column: str) -> str:
 # %% ../../nbs/09_inspector/02_table.ipynb #ab8ee54f
 def sortable(table: pd.DataFrame) -> list[str]:
     """Return columns to sort by, where anything is known: scores first, then answers, then other numbers."""
-    scores = ("disagreement", "uncertainty", "oddness", "error", "confidence")
+    scores = ("disagreement", "uncertainty", "ood_score", "error", "confidence")
     number = pd.api.types.is_numeric_dtype
     known = [name for name in table if number(table[name]) and table[name].notna().any()]
     first = [name for name in scores if name in known]
