@@ -1,4 +1,4 @@
-"""Jobs on a real Slurm: done, failed, cancelled, warned, requeued, in parts and on two nodes."""
+"""Jobs on a real Slurm: done, failed, cancelled, warned, requeued, refused, lost, in parts, on two nodes."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -40,7 +41,9 @@ AccountingStorageType=accounting_storage/none
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1
 NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4
 NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4
+EnforcePartLimits=ALL
 PartitionName=main Nodes=ALL Default=YES State=UP
+PartitionName=paid Nodes=ALL AllowAccounts=astro State=UP
 """
 
 
@@ -81,18 +84,23 @@ def daemons(folder, host):
     return [["munged", "--foreground", "--force", *files], ["slurmctld", "-D"], *nodes]
 
 
+def all_idle():
+    return set(answer("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")) == {"idle"}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """The running Slurm, else one that is started here and stopped after the tests."""
+    """The running Slurm, else one that is started here and stopped after the tests: node -> its slurmd."""
     if shutil.which("sinfo") and answer("sinfo", "--noheader"):
-        yield
+        yield {}
         return
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
     if missing or os.geteuid() != 0:
         complain = pytest.fail if os.environ.get("GALAXY_SOMMELIER_REQUIRE_REAL") == "1" else pytest.skip
         lacking = missing or "root"
         complain(f"needs a running Slurm, or root, slurm-wlm and munge to start one (missing: {lacking})")
-    folder, host, processes = Path(tempfile.mkdtemp(prefix="slurm-")), socket.gethostname().split(".")[0], []
+    folder, host = Path(tempfile.mkdtemp(prefix="slurm-")), socket.gethostname().split(".")[0]
+    processes, nodes = [], {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         try:
@@ -101,12 +109,13 @@ def cluster():
                     processes.append(subprocess.Popen(command, stdout=log, stderr=log))
                 if command[0] == "munged":
                     wait_for((folder / "munge.socket").exists, 20)
-            wait_for(lambda: set(answer("sinfo", "--noheader", "--Node", "--format=%T")) == {"idle"}, 60)
-            yield
+            wait_for(all_idle, 60)
+            nodes |= zip((host, "localhost"), processes[2:], strict=True)
+            yield nodes
         finally:
             subprocess.run(["scancel", "--user=root"])
             wait_for(lambda: not answer("squeue", "--noheader"), 60)
-            for process in reversed(processes):
+            for process in [*nodes.values(), *reversed(processes)]:
                 process.terminate()
                 process.wait(30)
             shutil.rmtree(folder)
@@ -242,7 +251,7 @@ from galaxy_sommelier.training.settings import make_settings
 from galaxy_sommelier.training.stages import train
 class Waiting(checkpoints.StopOnSignal):
     def on_step_end(self, args, state, control, **kwargs):
-        if waits and state.global_step == 8:
+        if waits and state.global_step == 8 and not Path(out, "waits").exists():
             Path(out, "waits").touch()
             while not self.signalled:
                 time.sleep(0.01)
@@ -458,9 +467,8 @@ default-resources:
 
 @pytest.fixture
 def campaign(tmp_path, monkeypatch):
-    """Start a campaign of one experiment, each rule a job: its process, run folder and record."""
+    """Start a campaign, each row a job: its process; resources stand in the profile."""
     (tmp_path / "profile").mkdir()
-    (tmp_path / "profile" / "config.yaml").write_text(PROFILE)
     if conf := os.environ.get("SLURM_CONF"):  # of the Slurm started here; the plugin hides it from srun
         srun = tmp_path / "bin" / "srun"
         srun.parent.mkdir()
@@ -468,40 +476,149 @@ def campaign(tmp_path, monkeypatch):
         srun.chmod(0o755)
         monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
     script = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "reproduce.py"
-    command = [sys.executable, script, tmp_path / "one.yaml", "--profile", tmp_path / "profile"]
+    command = [sys.executable, script, tmp_path / "some.yaml", "--profile", tmp_path / "profile"]
     processes = []
 
-    def start(row):
-        (tmp_path / "one.yaml").write_text(f"out: {tmp_path}/out\nexperiments:\n  one: {row}\n")
+    def start(head="", resources="", **rows):
+        experiments = "".join(f"  {name}: {row}\n" for name, row in rows.items())
+        (tmp_path / "some.yaml").write_text(f"out: {tmp_path}/out\n{head}experiments:\n{experiments}")
+        (tmp_path / "profile" / "config.yaml").write_text(PROFILE + resources)
         both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, **both))
-        return processes[0], tmp_path / "out/runs/one", tmp_path / "out/logs/one.json"
+        processes.append(subprocess.Popen(command, start_new_session=True, **both))
+        return processes[-1]
 
     yield start
     for process in processes:
         process.terminate()
         process.communicate()
+    for process in psutil.process_iter(["cwd"]):  # Snakemake of a requeued job; only cgroups would end it
+        if process.info["cwd"] == str(tmp_path / "out"):
+            process.kill()
 
 
-def test_a_cancelled_job_of_a_campaign_is_started_again(campaign, nap):
-    process, run, record = campaign(f"{{experiment: {nap}, seconds: 300.0}}")
-    wait_for(lambda: (run / "metrics.json").exists() or process.poll(), 400)
-    [job] = answer("squeue", "--noheader", "--format=%A")
-    subprocess.run(["scancel", job], check=True)
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "out" / "runs"
+
+
+def record(run):
+    return read_json(run.parents[1] / "logs" / f"{run.name}.json")
+
+
+def running(file, process):
+    """Wait for what a row leaves while it runs; return its job."""
+    wait_for(lambda: file.exists() or process.poll() is not None, 400)
+    [job] = answer("squeue", "--noheader", "--states=running", "--format=%A")
+    return job
+
+
+def ended(process, code=0):
+    """Wait for the end of a campaign and return what it said."""
     said, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, said
-    assert status(run) == "done" and read_json(record)["attempts"] == 2
+    assert process.returncode == code, said
+    return said
 
 
-def test_a_warned_training_of_a_campaign_goes_on_from_its_checkpoint(campaign, training):
-    notebook, store, undisturbed = training
-    process, run, record = campaign(f"{{experiment: {notebook}, store: {store}}}")
-    wait_for(lambda: (run / "waits").exists() or process.poll(), 400)
-    [job] = answer("squeue", "--noheader", "--format=%A")
-    subprocess.run(["scancel", "--signal=USR1", job], check=True)
-    wait_for(lambda: read_json(record)["code"] == 75)
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, said
-    assert read_json(record)["attempts"] == 2
+@pytest.mark.parametrize(("how", "jobs"), [("scancel", 2), ("scontrol requeue", 1)])
+def test_a_cancelled_or_requeued_job_of_a_campaign_is_started_again(campaign, nap, runs, how, jobs):
+    process = campaign(one=f"{{experiment: {nap}, seconds: 300.0}}")
+    job = running(runs / "one" / "metrics.json", process)
+    subprocess.run(["scontrol", "update", f"job={job}", "requeue=1"], check=True)
+    subprocess.run([*how.split(), job], check=True)
+    ended(process)
+    assert status(runs / "one") == "done" and record(runs / "one")["attempts"] == 2
+    assert states(job) == [{2: "CANCELLED", 1: "COMPLETED"}[jobs]]
+
+
+def like(run, undisturbed):
+    """Check that a row ended like a run that has another number of threads."""
     histories = [pd.read_csv(each / "full" / "history.csv") for each in (run, undisturbed)]
-    pd.testing.assert_frame_equal(*histories, rtol=1e-4)  # a row has its own number of threads
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+
+
+def test_a_warned_training_of_a_campaign_goes_on_from_its_checkpoint(campaign, training, runs):
+    notebook, store, undisturbed = training
+    process = campaign(one=f"{{experiment: {notebook}, store: {store}}}")
+    job = running(runs / "one" / "waits", process)
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)
+    wait_for(lambda: record(runs / "one")["code"] == 75)
+    ended(process)
+    assert record(runs / "one")["attempts"] == 2 and states(job) == ["FAILED"]  # the next has its own time
+    like(runs / "one", undisturbed)
+
+
+def lose(node, slurmd, job):
+    """Let a node die at once, with all that runs there, and Slurm notice it."""
+    lines = subprocess.check_output(["scontrol", "listpids", job, node], text=True).splitlines()[1:]
+    tasks = {line.split()[0] for line in lines} - {"-1"}
+    steps = set(answer("ps", "-o", "ppid=", "--pid", ",".join(tasks))) - tasks - {"1"}
+    subprocess.run(["kill", "-KILL", f"{slurmd.pid}", *steps, *tasks])
+    slurmd.wait()
+    subprocess.run(["scontrol", "update", f"node={node}", "state=down", "reason=lost"], check=True)
+
+
+def test_a_row_whose_node_is_lost_runs_again_on_the_other(cluster, campaign, training, runs):
+    if not cluster:
+        pytest.skip("no node of this Slurm may be lost")
+    notebook, store, undisturbed = training
+    process = campaign(one=f"{{experiment: {notebook}, store: {store}}}")
+    job = running(runs / "one" / "waits", process)
+    [node] = answer("squeue", "--noheader", "--format=%N", f"--jobs={job}")
+    lose(node, cluster[node], job)
+    try:
+        ended(process)
+    finally:
+        with open(os.devnull, "w") as log:
+            cluster[node] = subprocess.Popen(["slurmd", "-D", "-N", node], stdout=log, stderr=log)
+        wait_for(lambda: not answer("scontrol", "update", f"node={node}", "state=resume") and all_idle())
+    assert states(job) == ["NODE_FAIL"] and record(runs / "one")["attempts"] == 2
+    like(runs / "one", undisturbed)
+
+
+def test_an_account_that_slurm_refuses_is_one_line_and_leaves_nothing(cluster, campaign, nap, runs):
+    if not cluster:
+        pytest.skip("needs a partition for one account")
+    wrong = "set-resources:\n  run_two:\n    slurm_partition: paid\n    slurm_account: "
+    rows = {"one": f"{{experiment: {nap}}}", "two": f"{{experiment: {nap}}}"}
+    said = ended(campaign(resources=f"{wrong}nobody", **rows), 2)
+    assert "config.yaml: run_two (--partition=paid --account=nobody --cpus-per-task=1 --time=10)" in said
+    assert "Invalid account or account/partition" in said and "change it there" in said
+    assert len(said.splitlines()) == 1 and not runs.parent.exists()
+    assert not answer("squeue", "--noheader", "--states=pending")
+
+
+WAITS = """\
+import time
+from pathlib import Path
+Path(out, "started").touch()
+while not Path(out, "go").exists():
+    time.sleep(0.05)"""
+
+
+def test_a_time_limit_that_is_too_short_is_named_and_other_rows_are_finished(
+    cluster, campaign, nap, runs, tmp_path
+):
+    if not cluster:
+        pytest.skip("only an operator may end the time of a job")
+    waits = experiment(tmp_path / "waits.ipynb", "number: int = 1", WAITS)
+    process = campaign("attempts: 1\n", one=f"{{experiment: {waits}}}", two=f"{{experiment: {nap}}}")
+    wait_for(lambda: (runs / "one" / "started").exists() or process.poll() is not None, 400)
+    jobs = (line.split("|") for line in answer("squeue", "--noheader", "--format=%A|%k"))
+    [job] = [job for job, comment in jobs if "run_one" in comment]
+    subprocess.run(["scontrol", "update", f"job={job}", "endtime=now"], check=True)
+    said = ended(process, 1)
+    [line] = [line for line in said.splitlines() if line.startswith("reproduce: ")]
+    assert "one: TIMEOUT after 1 attempt; make its job longer, `runtime` of run_one in " in line
+    assert status(runs / "two") == "done" and states(job) == ["TIMEOUT"]
+
+
+def test_a_row_that_outlives_its_killed_campaign_is_not_run_twice(campaign, tmp_path, runs):
+    row = f"{{experiment: {experiment(tmp_path / 'waits.ipynb', 'number: int = 1', WAITS)}}}"
+    process = campaign(one=row)
+    job = running(runs / "one" / "started", process)
+    process.kill()
+    again = campaign(one=row)
+    wait_for(lambda: len(answer("squeue", "--noheader", "--states=running", "--format=%A")) == 2, 400)
+    (runs / "one" / "go").touch()
+    ended(again)
+    assert states(job) == ["COMPLETED"] and record(runs / "one")["attempts"] == 1

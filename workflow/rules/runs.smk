@@ -17,7 +17,7 @@ for name, rows in PLAN.by_rule().items():
         resources:
             attempt=lambda wildcards, attempt: attempt,
         threads: PLAN.campaign.threads
-        retries: PLAN.campaign.attempts - 1
+        retries: PLAN.campaign.attempts - 1 if workflow.is_main_process else 0 # not once more within a Slurm job
         shell:
             "python {SCRIPTS}/attempt.py --folder $(dirname {output}) --attempt {resources.attempt}"
             " --input {input} -- {params.command:q}"

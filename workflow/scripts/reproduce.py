@@ -7,8 +7,10 @@ Everything is checked before the first job starts. The same command goes on afte
 
 import argparse
 import csv
+import ctypes
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,27 +19,14 @@ from pathlib import Path
 import pandas as pd
 from campaign import TOP, Plan
 from cost import gpu_hours
+from profiles import find_profile
 
 from galaxy_sommelier.cli.options import echo_table, one_line
-from galaxy_sommelier.core.config import closest
 from galaxy_sommelier.core.files import BadInput, how_many, read_json, sha256_file, write_json
-from galaxy_sommelier.core.slurm import slurm
 
-PROFILES = TOP / "workflow" / "profiles"
-
-
-def find_profile(name: str) -> Path:  # of a folder in workflow/profiles, or the path of one
-    """Return the folder of a profile; refuse one that cannot work here."""
-    known = {path.name: path for path in sorted(PROFILES.iterdir())}
-    folder = known.get(name, Path(name)).resolve()
-    if not (folder / "config.yaml").exists():
-        raise BadInput(f"profile {name!r} is not known{closest(name, known)}")
-    text = (folder / "config.yaml").read_text()
-    if "executor: slurm" in text:
-        slurm("sbatch", "--version")
-    if 'environ["ACCOUNT"]' in text and not os.environ.get("ACCOUNT"):
-        raise BadInput(f"profile {name}: no account; add ACCOUNT=m1234, yours in place of m1234")
-    return folder
+ERROR = re.compile(r"Error in rule .*:\n    message: (.*)\n(?:    .*\n)*?    output: (\S+)")  # of Snakemake
+ENDED = re.compile(r"SLURM status is: '(\w+)'|error message was '(.*)")
+ADVICE = {"TIMEOUT": "longer, `runtime`", "OUT_OF_MEMORY": "larger, `mem_mb`"}
 
 
 def check_folder(plan: Plan) -> None:
@@ -69,12 +58,18 @@ def lock(folder: Path) -> int:  # of the campaign -> a handle that holds the loc
     return handle
 
 
+def die_with_parent() -> None:
+    """Let a killed campaign take Snakemake with it, whose lock would refuse the next; jobs go on."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def snakemake(plan: Plan, handle: int, *words: str) -> subprocess.Popen:
     """Start Snakemake in the campaign's folder, with its output as text; it keeps the lock, too."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(TOP / "workflow" / "Snakefile")]
     command += ["--directory", str(plan.out), "--config", f"campaign={plan.path.resolve()}", "--nolock"]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*command, *words], **both, pass_fds=[handle])
+    return subprocess.Popen([*command, *words], **both, pass_fds=[handle], preexec_fn=die_with_parent)
 
 
 def pending(plan: Plan, handle: int) -> pd.DataFrame:
@@ -105,20 +100,34 @@ def name_of(file: str) -> str:  # e.g. "runs/full-1/model/calibration.json"
     return file.split("/")[1].partition(".")[0]
 
 
-def failures(plan: Plan) -> list[str]:
-    """Return a line for each row that has started and is not finished."""
+def ends(said: str) -> dict[str, str]:  # what Snakemake said -> row -> e.g. "TIMEOUT"
+    """Return how Slurm ended the last job of a row, or why it did not take it."""
+    found = {}
+    for message, file in ERROR.findall(said):
+        if end := ENDED.search(message):
+            found[name_of(file)] = end[1] or end[2]
+    return found
+
+
+def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[str]:
+    """Return a line for each row that is not finished, and has started or was refused by Slurm."""
     lines = []
     for row in plan.rows.values():
-        record = plan.out / "logs" / f"{row.name}.json"
-        if not record.exists() or (plan.out / row.folder / "done.json").exists():
+        record, end = plan.out / "logs" / f"{row.name}.json", ended.get(row.name, "FAILED")
+        if (plan.out / row.folder / "done.json").exists() or not (record.exists() or row.name in ended):
             continue
-        facts = read_json(record)
+        facts = read_json(record) if record.exists() else {"code": None, "attempts": 0}
         notebook = plan.out / row.folder / "notebook.ipynb"
         where = notebook if notebook.exists() else record.with_suffix(".log")
-        if facts["code"] is None:
+        count = how_many(facts["attempts"], "attempt")
+        if end in ADVICE:
+            change = f"make its job {ADVICE[end]} of {row.rule} in {profile / 'config.yaml'}"
+            lines.append(f"{row.name}: {end} after {count}; {change} ({where})")
+        elif end != "FAILED":  # by the row itself
+            lines.append(f"{row.name}: {end} after {count}; the same command continues")
+        elif facts["code"] is None:
             lines.append(f"{row.name}: was killed; the same command continues ({where})")
         elif facts["code"]:
-            count = how_many(facts["attempts"], "attempt")
             lines.append(f"{row.name}: exit code {facts['code']} after {count}: {facts['line']} ({where})")
     return lines
 
@@ -126,7 +135,7 @@ def failures(plan: Plan) -> list[str]:
 def run(plan: Plan, handle: int, profile: Path | None) -> int:
     """Run what is missing; print Snakemake's words where no row explains a failure."""
     words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(os.cpu_count())]
-    words += ["--keep-going", "--rerun-incomplete", "--quiet", "rules", "host", "reason"]
+    words += ["--keep-going", "--rerun-incomplete", "--quiet", "host", "reason"]
     process = snakemake(plan, handle, *words, "--report", "report.html", "--report-after-run")
     signal.signal(signal.SIGTERM, lambda caught, frame: process.terminate())
     said = []
@@ -136,8 +145,9 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
             print(line.rstrip(), flush=True)
     if code := process.wait():
         log = plan.out / "snakemake.log"
-        log.write_text("\n".join(said))
-        for line in failures(plan) or [f"{plan.path}: Snakemake failed: {said[-1] if said else ''} ({log})"]:
+        log.write_text(text := "\n".join(said))
+        failed = f"{plan.path}: Snakemake failed: {said[-1] if said else ''} ({log})"
+        for line in failures(plan, ends(text), profile) or [failed]:
             print(f"reproduce: {line}", file=sys.stderr)
     return code
 
@@ -150,7 +160,7 @@ def main(words: list[str] | None = None) -> int:  # None: of the command line
     given = parser.parse_args(words)
     try:
         plan = Plan(given.file)
-        profile = find_profile(given.profile) if given.profile else None
+        profile = find_profile(given.profile, plan) if given.profile else None
         check_folder(plan)
         handle = lock(plan.out)
         if given.plan:
