@@ -1,14 +1,18 @@
 """The inspector with 240,000 galaxies: first page, page turn, next galaxy, label, query, order, zoom, memory.
 
 Medians of the kernel's work for each message of the screen, without a browser: wall time, and CPU time, which
-other programs on the machine disturb less. The load of the machine is printed as well.
+other programs on the machine disturb less. The load of the machine is printed as well. With `--browser` (it
+needs Chromium and playwright) also the time from a key or a message until all images of the screen are there
+and the next frame is drawn, and the share of the kernel in it.
 
-    OMP_NUM_THREADS=2 python benchmarks/inspector.py
+    OMP_NUM_THREADS=2 python benchmarks/inspector.py --browser
 """
 
 import argparse
 import os
+import shutil
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -71,7 +75,60 @@ def seconds(work, times=1):
     return tuple(map(statistics.median, zip(*took, strict=True)))
 
 
-def main():
+ORDERS = "error", "confidence", "disagreement"
+DRAWN = """async act => {
+  const before = answered, began = performance.now();
+  act.key ? document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: act.key, bubbles: true}))
+          : model.send(act);
+  while (answered === before) await new Promise(done => setTimeout(done));
+  await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const took = performance.now() - began;
+  if (!act.key) model.send({do: "rest"});  // as the screen does after its own messages
+  return took / 1000;
+}"""
+
+
+def until_drawn(view):
+    """Return rows of what, seconds until the screen is drawn, and the kernel's seconds of these."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from lab import FLAGS
+    from playwright.sync_api import sync_playwright
+    from screen import Screen
+
+    handle, kernel = view.handle, []
+
+    def timed(*message):
+        began = time.perf_counter()
+        handle(*message)
+        kernel.append(time.perf_counter() - began)
+
+    view.handle = timed
+    acts = {
+        "a query": [{"do": "query", "text": f"confidence > 0.{i}"} for i in range(3, 8)],
+        "order by a column": [{"do": "order", "order": name} for name in ORDERS],
+        "a page turn, new images": [{"do": "turn", "pages": 1}] * 9,
+        "next galaxy": [{"key": "ArrowRight"}] * 9,
+        "zoom, new images": [{"do": "look", "zoom": 0.9 - 0.05 * i} for i in range(9)],
+        "a label in the gallery": [{"key": "4"}] * 9,
+    }
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        screen, rows = Screen(browser, view, 1440, 900), []
+        for what, some in acts.items():
+            took = []
+            for act in some:
+                screen.out(".gs-tiles").focus()
+                kernel.clear()
+                seconds = screen.tab.evaluate(DRAWN, act)
+                took.append((seconds, kernel[0]))
+                screen.rest()
+            rows.append((what, *map(statistics.median, zip(*took, strict=True))))
+        browser.close()
+    return rows
+
+
+def main(browser):
     folder = Path(tempfile.mkdtemp())
     packed, rows, made = sky(folder), [], {}
 
@@ -104,8 +161,7 @@ def main():
     ]
     rows.append(("a query", seconds(lambda i: do("query", text=queries[i]), 5), 0.15))
     do("query", text="")
-    orders = ("error", "confidence", "disagreement")
-    rows.append(("order by a column", seconds(lambda i: do("order", order=orders[i]), 3), 0.15))
+    rows.append(("order by a column", seconds(lambda i: do("order", order=ORDERS[i]), 3), 0.15))
     rows.append(("a page turn, new images", seconds(lambda i: do("turn", pages=1), 15), 0.15))
     rows.append(("a page turn, cached images", seconds(lambda i: do("turn", pages=-1), 15), 0.15))
     rows.append(("next galaxy", seconds(lambda i: do("key", key="ArrowRight"), 15), 0.15))
@@ -115,6 +171,7 @@ def main():
     rows.append(("sort mode: a label, next galaxy", seconds(lambda i: do("key", key="4"), 15), 0.15))
     rows.append(("sort mode: undo", seconds(lambda i: do("key", key="u"), 9), 0.15))
     do("key", key="g")
+    drawn = until_drawn(view) if browser else []
     process = psutil.Process()
     memory = []
     for i in range(TURNS + 100):
@@ -130,6 +187,9 @@ def main():
     flat = [(what, *took, goal) for what, took, goal in rows]
     table = pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "goal"])
     print(table.round(3).to_string(index=False, na_rep="-"))
+    if drawn:
+        columns = ["in a browser", "seconds until drawn", "kernel"]
+        print(pd.DataFrame(drawn, columns=columns).round(3).to_string(index=False))
     turns = {
         "after 100 turns": memory[0],
         f"after {TURNS + 100} turns": memory[-1],
@@ -140,7 +200,8 @@ def main():
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
-    main()
+    )
+    parser.add_argument("--browser", action="store_true", help="also until a browser has drawn it")
+    main(parser.parse_args().browser)
