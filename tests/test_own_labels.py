@@ -1,6 +1,8 @@
 """Labels of one's own: from a column to a trained model, its predictions and scores, on the command line."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,12 +10,14 @@ import pytest
 from commands import refused, sommelier
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
+from test_card import numbers, rows
 
 from galaxy_sommelier.cli.train_command import own_defaults
-from galaxy_sommelier.core.files import read_json
+from galaxy_sommelier.core.files import BadInput, read_json
 from galaxy_sommelier.data.labels import find_labels
 from galaxy_sommelier.data.store import Store, simulated_store
 from galaxy_sommelier.download.hub import DEFAULT, shipped_folder
+from galaxy_sommelier.evaluation.model_card import model_card
 from galaxy_sommelier.inspector.annotations import AnnotationFile, corrected_store
 from galaxy_sommelier.inspector.app import inspector
 from galaxy_sommelier.inspector.suggest import informative
@@ -123,6 +127,13 @@ def test_a_number_is_learned_and_its_intervals_hold(sky, tmp_path):
     assert one["spearman"] == pytest.approx(spearmanr(table["truth-bulge_value"], true)[0])
     squared = (table["truth-bulge_value"] - true) ** 2
     assert one["rmse"] == pytest.approx(np.sqrt(squared.mean()), rel=1e-4)
+    text = card_of(tmp_path / "run")
+    found = rows(text, "score")
+    assert numbers(found["RMSE"]["model"])[0] == pytest.approx(one["rmse"], abs=5.1e-4)
+    assert numbers(found["rank correlation"]["model"])[0] == pytest.approx(one["spearman"], abs=5.1e-4)
+    about = rows(text, "target")["truth-bulge"]
+    assert about["labelled"] == "160" and float(about["mean"]) == pytest.approx(true.mean(), rel=1e-3)
+    assert f"± {one['half_width']:.4g}" in text and "class" not in text[text.index("## Data") :]
     # other galaxies of the same sky
     fresh = simulated_store(tmp_path / "fresh", n=150, size=48, seed=6)
     out = tmp_path / "fresh.parquet"
@@ -146,6 +157,11 @@ def test_every_stage_learns_several_classes_from_a_table_of_images(sky, stage, t
     metrics, _ = train(tmp_path / "mine.csv", tmp_path / "run", *words)
     assert [one["question"] for one in metrics["targets"]] == ["size", "odd"]
     assert metrics["split"] == "test" and metrics["n"] == len(Store(tmp_path / "run/labels").indices("test"))
+    text = card_of(tmp_path / "run")
+    for name in ("size", "odd"):
+        assert f"### {name}, {metrics['n']} galaxies" in text
+    assert "of the split test" in text
+    assert "**answers**: size: large or middle or small; odd: yes or no" in text
 
 
 def test_the_inspector_sorts_by_a_target_and_its_queue_asks_where_it_pays(sky, bulgy, tmp_path):
@@ -175,8 +191,62 @@ def test_copies_of_a_labelled_galaxy_are_on_one_side_of_the_split(sky, tmp_path)
     assert set(table.split) == {"train", "val", "test"}
 
 
-def test_a_run_of_own_labels_has_no_card(bulgy):
-    refused("learned your own labels, for which there is no card", "card", bulgy[0])
+OF_THE_TREE = r"volunteer|\bsmooth\b|featured|edge-on|noise floor|gz2|Galaxy Zoo|\bnan\b|None"
+
+
+def card_of(run):
+    """Write the card of a run on the command line, and return its text."""
+    code, output = sommelier("card", run)
+    assert code == 0 and output.strip() == str(run / "card.md"), output
+    assert (run / "card.png").read_bytes()[:4] == b"\x89PNG"
+    text = (run / "card.md").read_text()
+    assert re.findall(OF_THE_TREE, text) == []
+    return text
+
+
+def test_the_card_has_the_scores_of_the_target_and_its_labels(labels, bulgy):
+    run, metrics, _ = bulgy
+    text, (one,) = card_of(run), metrics["targets"]
+    found = rows(text, "score")
+    for name in ("accuracy", "balanced accuracy", "Brier score"):
+        key = name.removesuffix(" score").lower().replace(" ", "_")
+        scores = [one[f"{key}{end}"] for end in ("", "_lower", "_upper")]
+        assert numbers(found[name]["model"]) == pytest.approx(scores, abs=5.1e-4)
+        assert numbers(found[name]["constant"]) == pytest.approx([one[f"{key}_constant"]], abs=5.1e-4)
+    yes, told = one["answers"][0], rows(text[text.index("## Scores") :], "class")["yes"]
+    assert numbers(told["precision in the top 50"]) == pytest.approx([yes["precision_top_50"]], abs=5.1e-4)
+    assert numbers(told["average precision"])[0] == pytest.approx(yes["average_precision"], abs=5.1e-4)
+    assert numbers(told["calibration error"]) == pytest.approx([yes["ece"]], abs=5.1e-4)
+    assert "over 40 galaxies: people with each other" in text and "one person labelled" not in text
+    # the labels, counted from the file
+    votes = labels[1].groupby("id_str").bulgy.agg(lambda each: (each == "yes").mean() > 0.5)
+    learned = pd.concat([pd.read_csv(run / f"ids/{split}.csv", dtype=str) for split in ("train", "val")])
+    taught = votes[learned.iloc[:, 0]]
+    assert f"120 labelled; learned from {len(taught)}" in text
+    lines = {line.split(" | ")[1]: line for line in text.splitlines() if line.startswith("| bulgy |")}
+    assert numbers(lines["yes"]) == [votes.sum(), round(100 * votes.mean(), 1), taught.sum()]
+    assert numbers(lines["no"])[::2] == [(~votes).sum(), (~taught).sum()]
+
+
+def test_the_card_needs_the_labels(sky, bulgy, tmp_path):
+    run = shutil.copytree(bulgy[0], tmp_path / "run", ignore=shutil.ignore_patterns("labels"))
+    refused("its labels are not in it (labels/); give their store with --store", "card", run)
+    refused("was made with schema", "card", run, "--store", sky)
+    assert sommelier("card", run, "--store", bulgy[0] / "labels")[0] == 0
+    with pytest.raises(BadInput, match="learned your own labels; take target_card"):
+        model_card(run)
+
+
+def test_a_start_that_knows_the_labelled_galaxies_is_a_limit(sky, bulgy, tmp_path):
+    """The backbone of a trained model may have learned from the very galaxies that are labelled."""
+    own = Store(bulgy[0] / "labels")
+    words = ["--target", "truth_bulge", "--stage", "baseline", "--backbone", bulgy[0]]
+    train(sky, tmp_path / "run", *words)
+    text = card_of(tmp_path / "run")
+    known = len(own.indices("train")) + len(own.indices("val"))
+    assert f"had learned from {known} galaxies that are labelled here" in text
+    assert f"**started from**: the backbone of {bulgy[0]}" in text
+    assert "160 labelled; learned from 0" in text and "the predictions are meaningless" in text
 
 
 def test_the_circle_closes_from_the_inspector(sky, bulgy, tmp_path):

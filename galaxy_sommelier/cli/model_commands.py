@@ -288,21 +288,25 @@ def evaluate_command(predictions, store, split, out):
 # %% ../../nbs/10_cli/05_model_commands.ipynb #8e3318e9
 @main.command("card")
 @click.argument("folder", type=Path, metavar="RUN")
-@click.option("--store", type=Path, help="the training store: adds data, licences, reliability and coverage")
+@click.option("--store", type=Path, help="the training store: adds data, licences, reliability and coverage; "
+              "your own labels are in RUN")
 def card_command(folder, store):
     """Write the card of a trained model into its run folder.
 
     The card is one page, card.md, with one figure: what the model is, on
     which data it was trained and tested, its scores between constant and
-    noise floor, how certain it is, its limits and licences. RUN is a folder
-    of `sommelier train`; unknown facts are named as missing.
+    noise floor, how certain it is, its limits and licences. That of a model
+    of your own labels has their distribution, and precision and calibration,
+    or the error of numbers, beside a constant. RUN is a folder of
+    `sommelier train`; unknown facts are named as missing.
 
     \b
     sommelier card data/runs/full --store data/stores/gz2
+    sommelier card data/runs/rings
     """
-    from galaxy_sommelier.core.files import read_json
+    from galaxy_sommelier.evaluation.evidence import part_of
     from galaxy_sommelier.evaluation.model_card import model_card
+    from galaxy_sommelier.evaluation.target_card import target_card
 
-    if (folder / "metrics.json").exists() and "targets" in read_json(folder / "metrics.json"):
-        raise BadInput(f"{folder}: learned your own labels, for which there is no card; see its metrics.json")
-    click.echo(model_card(folder, store))
+    own = "targets" in part_of(folder, "metrics.json")
+    click.echo((target_card if own else model_card)(folder, store))

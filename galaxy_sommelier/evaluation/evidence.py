@@ -108,7 +108,7 @@ class Evidence:
     calibration: Calibration | None
     measured_on: dict | None  # galaxies of the calibration; None: learnt in training, or not calibrated
     store: Store | None
-    checked: Checked | None  # None without the store
+    checked: Checked | None  # None without the store, and for labels of one's own
 
 
 def calibration_in(run: Path, schema: Schema, votes: bool) -> tuple[Calibration | None, dict | None]:
@@ -130,7 +130,8 @@ def same_store(path: str | Path, schema: Schema, fingerprint: str) -> Store:
 # %% ../../nbs/06_evaluation/11_evidence.ipynb #10bdf510
 def gather(
     run: str | Path,  # a run folder of `sommelier train`
-    store: str | Path | None = None,  # the store of the training
+    store: str | Path | None = None,  # the store of the training; labels of one's own lie in the run
+    own: bool = False,  # whether it learned labels of one's own
 ) -> Evidence:
     """Gather everything that is known about a run."""
     run = Path(run)
@@ -139,14 +140,21 @@ def gather(
     )
     if len(scored := [*metrics.get("stores", {}).values()]) == 1:  # a mixture with test galaxies in one store
         metrics |= scored[0]
-    if "per_answer" not in metrics:
+    if own != ("targets" in metrics):
+        what, card = ("a question tree", "model_card") if own else ("your own labels", "target_card")
+        raise BadInput(f"{run}: learned {what}; take {card} of evaluation.{card}")
+    if not own and "per_answer" not in metrics:
         raise BadInput(f"{run}: metrics.json scores no single store; a card needs a run trained on one store")
+    if own and store is None and not (store := run / "labels").is_dir():
+        raise BadInput(f"{run}: its labels are not in it (labels/); give their store with --store")
     schema = Schema.from_dict(model["schema"])
     data = None if store is None else same_store(store, schema, config["store_fingerprint"])
     ids = {split: read_ids(run / "ids" / f"{split}.csv") for split in ("train", "val", "test")}
-    if ids_sha(ids[metrics["split"]]) != metrics["ids_sha"]:
+    if not own and ids_sha(ids[metrics["split"]]) != metrics["ids_sha"]:
         listed = f"ids/{metrics['split']}.csv"
         raise BadInput(f"{run}: metrics.json scores other galaxies than {listed}; score the split again")
     calibration, measured_on = calibration_in(run, schema, model.get("votes", False))
-    checked = data and check(read_predictions(run / "predictions.parquet"), data, calibration)
+    checked = None
+    if data is not None and not own:
+        checked = check(read_predictions(run / "predictions.parquet"), data, calibration)
     return Evidence(run, config, machine, metrics, schema, ids, calibration, measured_on, data, checked)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOP', 'LARGE', 'average_precision', 'top_precision', 'balanced_accuracy', 'class_numbers', 'resampled', 'agreement',
-           'class_scores_of', 'number_scores_of', 'matched', 'target_scores', 'evaluate_targets']
+           'class_scores_of', 'number_scores_of', 'matched', 'beside_labels', 'target_scores', 'evaluate_targets']
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #5eaddb26
 import warnings
@@ -161,6 +161,21 @@ def matched(predictions: pd.DataFrame, store: Store, split: str | None) -> np.nd
     return rows
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #3105ae3e
+def beside_labels(
+    question: Question,
+    predictions: pd.DataFrame,  # from `predict`
+    store: Store,  # of labelled galaxies
+    rows: np.ndarray,  # from `matched`
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # N rows of predictions, labels, rows of the store
+    """Return the predictions of the galaxies that have a label of a question, and the labels."""
+    fractions = store.fractions[rows][:, store.schema.slices[question.name]].astype(float)
+    use = rows[np.isfinite(fractions).all(1)]
+    table = predictions.set_index("id_str").loc[[store.ids[i] for i in use]]
+    if question.number:
+        return table, store.table[f"{question.name}_number"].to_numpy(float)[use], use
+    return table, fractions[np.isfinite(fractions).all(1)], use
+
+
 def target_scores(
     predictions: pd.DataFrame,  # from `predict`
     store: Store,  # of labelled galaxies
@@ -169,26 +184,21 @@ def target_scores(
 ) -> dict:  # n, split, "targets": a dict for each question
     """Score predictions against the labels of a store."""
     rows, found = matched(predictions, store, split), []
-    table = predictions.set_index("id_str").loc[[store.ids[i] for i in rows]]
     for question in store.schema.questions:
-        part = store.schema.slices[question.name]
-        labelled = np.isfinite(store.fractions[rows][:, part]).all(1)
-        chosen, use = table[labelled], rows[labelled]
+        table, true, use = beside_labels(question, predictions, store, rows)
         if not len(use):
             continue
         if question.number:
-            about = store.table.iloc[use]
-            true, scatter = (about[f"{question.name}_{end}"].to_numpy(float) for end in ("number", "scatter"))
+            scatter = store.table[f"{question.name}_scatter"].to_numpy(float)[use]
             value, *ends = (f"{question.name}_{end}" for end in ("value", "lower", "upper"))
-            ends = chosen[ends].to_numpy(float) if ends[0] in chosen else None
-            number = chosen[value].to_numpy(float)
+            ends = table[ends].to_numpy(float) if ends[0] in table else None
+            number = table[value].to_numpy(float)
             found.append(number_scores_of(question, number, true, ends, scatter, resamples))
         else:
-            pred = chosen[store.schema.columns[part]].to_numpy(float)
+            pred = table[[f"{answer}_fraction" for answer in question.columns]].to_numpy(float)
             votes = store.table.iloc[use][[f"{answer}_votes" for answer in question.columns]]
             votes = votes.to_numpy(float, na_value=np.nan)  # unknown where an annotation replaced them
-            fractions = store.fractions[use][:, part].astype(float)
-            found.append(class_scores_of(question, pred, fractions, votes, resamples))
+            found.append(class_scores_of(question, pred, true, votes, resamples))
     return plain({"n": len(rows), "split": split, "targets": found})
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #766f6c8c
