@@ -62,7 +62,9 @@ def test_what_cannot_be_used_is_refused_in_one_line(found):
     assert "closest names are convnext_nano, " in no["misspelt"]
     assert "no such model" in no["tag"] and "1 tensor missing (stem.0.bias)" in no["missing"]
     assert "not in the local cache" in no["network"] and "give the path of a folder" in no["network"]
-    assert "reads images of 224 pixels only" in no["fixed"] and "take 'mean'" in no["cls"]
+    assert "256; gmlp_ti16_224 reads images of 224 pixels only; take 224" in no["fixed"]
+    assert "112 is no multiple of the backbone's total stride of 32 pixels; take 96 or 128" in no["default"]
+    assert "take 'mean'" in no["cls"]
     assert "'convnext_of_tomorrow' is not supported in your version of timm" in no["unknown"]
 
 

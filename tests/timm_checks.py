@@ -12,6 +12,7 @@ from galaxy_sommelier.core.files import BadInput, read_json, write_json
 from galaxy_sommelier.images.augment import normalise
 from galaxy_sommelier.models.backbone import block_levels, blocks_of, open_backbone, pooled_features
 from galaxy_sommelier.models.model import build_model, load_model, parameter_groups
+from galaxy_sommelier.training.settings import TrainSettings
 
 ROOT = Path(sys.argv[1])
 SMALL_VIT = {"depth": 3, "embed_dim": 32, "num_heads": 2}
@@ -90,6 +91,7 @@ def refusals():
     folder = ROOT / "convnext_atto"
     found = {
         "cls": line_of(lambda: build_model(folder, pool="cls")),
+        "default": line_of(lambda: build_model(folder, pool="mean", image_size=TrainSettings().image_size)),
         "misspelt": line_of(open_backbone, "timm:convnext_nanno"),
         "tag": line_of(open_backbone, "timm:convnext_nano.no_such_tag"),
         "network": line_of(open_backbone, "timm:convnext_nano"),

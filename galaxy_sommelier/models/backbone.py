@@ -253,9 +253,12 @@ def refuse(
     step, layers, pooled = stride(config), len(block_widths(config)), config.model_type in POOLED
     if image_size % step or image_size < step:
         what = "total stride" if pooled else "patch"
-        raise BadInput(f"image_size: {image_size} is no multiple of the backbone's {what} of {step} pixels")
+        fit = " or ".join(f"{step * n}" for n in (image_size // step, image_size // step + 1) if n)
+        fault = f"{image_size} is no multiple of the backbone's {what} of {step} pixels"
+        raise BadInput(f"image_size: {fault}; take {fit}")
     if (only := getattr(config, "only_size", None)) not in (None, image_size):
-        raise BadInput(f"image_size: {image_size}; {config.architecture} reads images of {only} pixels only")
+        fault = f"{image_size}; {config.architecture} reads images of {only} pixels only"
+        raise BadInput(f"image_size: {fault}; take {only}")
     if pooled and pool == "cls":
         family = BACKBONE_FAMILIES[config.model_type]
         raise BadInput(f"pool: 'cls' is a token of transformers, and {family} has none; take 'mean'")
