@@ -298,6 +298,16 @@ def test_bad_labels_are_refused_in_one_line(sky, labels, name, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_targets_that_cannot_be_told_apart_or_named_are_refused(sky, labels, tmp_path):
+    table = labels[0].assign(**{"Bulgy!": labels[0].bulgy, "???": labels[0].bulgy})
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    words = ["train", sky, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "run"]
+    for other in ("Bulgy!", "bulgy"):
+        text = f"'bulgy' and {other!r} would have the same name"
+        refused(text, *words, "--target", "bulgy", "--target", other)
+    refused("column '???' has no letter or digit in its name", *words, "--target", "???")
+
+
 def test_missing_values_and_missing_galaxies_are_counted_and_named(sky, labels, tmp_path):
     more = pd.concat([labels[0], labels[0][:1].assign(id_str="sdss-elsewhere")])
     more.iloc[:3, more.columns.get_loc("bulgy")] = None

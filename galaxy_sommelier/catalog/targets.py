@@ -114,6 +114,9 @@ def numbers_of(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:  # `<questi
 def question_of(values: pd.Series, where: str | Path) -> Question:  # values: from `as_given`
     """Return the question that a target asks."""
     known, name = values.dropna(), plain_name(values.name)
+    if not name:
+        what = "has no letter or digit in its name, of which the names of predictions are made"
+        raise BadInput(f"{where}: column {values.name!r} {what}; rename it")
     if not len(known):
         raise BadInput(f"{where}: column {values.name!r} has no value for any galaxy; name another --target")
     if known.nunique() == 1:
@@ -181,6 +184,10 @@ def target_table(
     need(labels, ["id_str"], where)
     labels = labels.assign(id_str=exact_ids(labels.id_str, where))
     parts, questions = zip(*(one_target(labels, target, where) for target in targets), strict=True)
+    names = [question.name for question in questions]
+    if twice := [target for target, name in zip(targets, names, strict=True) if names.count(name) > 1]:
+        what = f"--target {' and '.join(map(repr, twice))} would have the same name"
+        raise BadInput(f"{where}: {what}; name each target once, or rename a column")
     schema = Schema(OWN + ", ".join(question.name for question in questions), tuple(questions))
     table = pd.concat(parts, axis=1).rename_axis("id_str").sort_index().reset_index()
     counts = [name for name in table if name.endswith("votes")]
