@@ -83,14 +83,14 @@ DRAWN = """async act => {
   while (answered === before) await new Promise(done => setTimeout(done));
   await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-  const took = performance.now() - began;
+  const drawn = performance.now();
   if (!act.key) model.send({do: "rest"});  // as the screen does after its own messages
-  return took / 1000;
+  return [(drawn - began) / 1000, (drawn - came) / 1000];
 }"""
 
 
 def until_drawn(view):
-    """Return rows of what, seconds until the screen is drawn, and the kernel's seconds of these."""
+    """Return rows of what and seconds: until the screen is drawn, and of these kernel, on the way, page."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from lab import FLAGS
     from playwright.sync_api import sync_playwright
@@ -120,8 +120,8 @@ def until_drawn(view):
             for act in some:
                 screen.out(".gs-tiles").focus()
                 kernel.clear()
-                seconds = screen.tab.evaluate(DRAWN, act)
-                took.append((seconds, kernel[0]))
+                drawn, page = screen.tab.evaluate(DRAWN, act)
+                took.append((drawn, kernel[0], drawn - page - kernel[0], page))
                 screen.rest()
             rows.append((what, *map(statistics.median, zip(*took, strict=True))))
         browser.close()
@@ -188,7 +188,7 @@ def main(browser):
     table = pd.DataFrame(flat, columns=["what", "seconds", "CPU seconds", "goal"])
     print(table.round(3).to_string(index=False, na_rep="-"))
     if drawn:
-        columns = ["in a browser", "seconds until drawn", "kernel"]
+        columns = ["in a browser", "seconds until drawn", "kernel", "on the way", "page"]
         print(pd.DataFrame(drawn, columns=columns).round(3).to_string(index=False))
     turns = {
         "after 100 turns": memory[0],

@@ -30,6 +30,7 @@ const model = {
   send: (message, _, buffers = []) => {
     if (message.do !== "check") sent.push(message.do);
     window.kernel(message, buffers.map(text)).then(changed => {
+      window.came = performance.now();
       Object.assign(traits, revive(changed));
       Object.keys(changed).forEach(name => model.tell(`change:${name}`));
       model.tell("msg:custom", {done: 1});
