@@ -60,7 +60,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(found):
     no = found[1]["no"]
     assert all(line and "\n" not in line and len(line) < 500 for line in no.values())
     assert "closest names are convnext_nano, " in no["misspelt"]
-    assert "no such model" in no["tag"] and "1 tensor missing (stem.0.bias)" in no["missing"]
+    assert "names no model" in no["nameless"] and "no such model" in no["tag"]
+    assert "1 tensor missing (stem.0.bias)" in no["missing"]
     assert "not in the local cache" in no["network"] and "give the path of a folder" in no["network"]
     assert "256; gmlp_ti16_224 reads images of 224 pixels only; take 224" in no["fixed"]
     assert "112 is no multiple of the backbone's total stride of 32 pixels; take 96 or 128" in no["default"]

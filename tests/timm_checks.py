@@ -93,6 +93,7 @@ def refusals():
         "cls": line_of(lambda: build_model(folder, pool="cls")),
         "default": line_of(lambda: build_model(folder, pool="mean", image_size=TrainSettings().image_size)),
         "misspelt": line_of(open_backbone, "timm:convnext_nanno"),
+        "nameless": line_of(open_backbone, "timm:"),
         "tag": line_of(open_backbone, "timm:convnext_nano.no_such_tag"),
         "network": line_of(open_backbone, "timm:convnext_nano"),
         "fixed": line_of(lambda: build_model(saved("gmlp_ti16_224", {})[1], image_size=256)),

@@ -10,6 +10,7 @@ __all__ = ['SHARD', 'INDEX', 'SPLITS', 'PARTS', 'RECIPE', 'checked_image', 'writ
 import json
 import mmap
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import repeat
@@ -200,6 +201,7 @@ def write_store(
     shard_size: int = 2000,  # galaxies in one file
     max_bad: float = 0.05,  # accepted share of bad images, 0 to 1
     made_by: str = "",  # how the store was made, for its header
+    images_from: Sequence[str] = (),  # how the stores were made that its images come from
     kinds: Kinds | None = None,  # kind of the fractions of each question; None: unknown
     scale: float = 1.0,  # size of galaxies in the images, 1 in a frame 8.48 petroR90_r wide
     moved: list[str]
@@ -224,7 +226,8 @@ def write_store(
         os.replace(folder, partial)
         _keep_only(partial, shards)
         by_id = None if split is None else table.set_index("id_str").split
-        facts = {"made_by": made_by, "kinds": kinds or {}, "scale": scale, "moved": moved, "bands": bands}
+        facts = {"made_by": made_by, "images_from": list(images_from), "kinds": kinds or {}, "scale": scale}
+        facts |= {"moved": moved, "bands": bands}
         _finish(partial, schema, places, shards, report, by_id, facts)
     return report
 

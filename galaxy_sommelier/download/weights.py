@@ -146,6 +146,8 @@ def timm_repository(
     name: str,  # of a timm model, with or without a tag
 ) -> str:
     """Return the repository of the hub that holds the weights of a timm model."""
+    if not name.strip():
+        raise BadInput("timm: names no model; give one, as in timm:convnext_nano")
     timm = timm_library(f"timm:{name}")
     try:
         rules = timm.get_pretrained_cfg(name, allow_unregistered=False)

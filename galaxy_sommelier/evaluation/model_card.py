@@ -120,8 +120,10 @@ def surveys(e: Evidence) -> list[str]:
 
 
 def made_by(e: Evidence) -> list[str]:
-    """List the commands that made the stores, each once; empty if they are not known."""
-    return list(dict.fromkeys(filter(None, (part.header.get("made_by") for part in sources(e)))))
+    """List what made the stores and those that their images come from, each once; empty if not known."""
+    headers = [part.header for part in sources(e)]
+    found = [made for header in headers for made in (header.get("made_by"), *header.get("images_from", ()))]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def copies(e: Evidence) -> str | None:  # None: the store is not known
