@@ -223,7 +223,7 @@ def test_a_custom_table(csv, tmp_path):
     )
     np.testing.assert_allclose(fractions_of(own, DECALS5), fractions_of(table, DECALS5))
     refused = refuse(lambda path: read_table(path, GZ2), path)
-    assert "column(s) missing, first 'bar_yes_fraction'" in refused
+    assert "1 column(s) of bar missing, first 'bar_yes_fraction'" in refused
     path.write_bytes(path.read_bytes()[:-5000])
     assert "ends too early" in refuse(read_table, path)
 

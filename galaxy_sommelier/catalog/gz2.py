@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KAGGLE_COLUMNS', 'STEMS', 'WILLETT13', 'HART16', 'FIRST', 'TEXT', 'first_columns', 'kaggle_sums', 'from_kaggle',
-           'whole_questions', 'read_kaggle', 'tidy', 'checked', 'assemble', 'willett_names', 'completed', 'gz2_pieces',
-           'read_hart16', 'read_mapping', 'read_willett']
+           'read_kaggle', 'tidy', 'checked', 'assemble', 'willett_names', 'completed', 'gz2_pieces', 'read_hart16',
+           'read_mapping', 'read_willett']
 
 # %% ../../nbs/01_catalog/06_gz2.ipynb #1d204cfb
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,6 +29,7 @@ from galaxy_sommelier.catalog.table import (
     rounding,
     row_pieces,
     whole_numbers,
+    whole_questions,
 )
 from ..core.files import BadInput
 from ..core.tables import Columns, header, most_rows, stack
@@ -75,29 +76,13 @@ def from_kaggle(
     return np.divide(values, asked, out=np.full(values.shape, np.nan), where=asked > 0)
 
 # %% ../../nbs/01_catalog/06_gz2.ipynb #c646d98d
-def whole_questions(
-    present: Collection[str],  # the columns of a table
-    names: Sequence[str],  # the columns of all answers, in the order of GZ2
-    where: str | Path,
-) -> list[str]:  # questions all of whose columns are present; the first is always among them
-    """Find the questions that a table knows; refuse a table that has only some answers of a question."""
-    found = []
-    for question, place in GZ2.slices.items():
-        if missing := [name for name in names[place] if name not in present]:
-            if not found or len(missing) < len(names[place]):
-                what = f"{len(missing)} column(s) of {question} missing, first {missing[0]!r}"
-                raise BadInput(f"{where}: {what}; take the table as it was published")
-        else:
-            found.append(question)
-    return found
-
-
 def read_kaggle(
     csv: str | Path,  # training_solutions_rev1.csv, or a table that lacks the columns of some questions
     images: str | Path | None = None,  # the folder of <GalaxyID>.jpg, e.g. images_training_rev1
 ) -> pd.DataFrame:
     """Read the table of Kaggle's Galaxy Zoo challenge; questions that it lacks are unknown, NaN."""
-    found = whole_questions(header(csv), KAGGLE_COLUMNS, csv)
+    need(header(csv), KAGGLE_COLUMNS[GZ2.slices["smooth-or-featured"]], csv)
+    found = whole_questions(header(csv), KAGGLE_COLUMNS, GZ2, csv)
     table = read_rows(csv, "GalaxyID", numbers=KAGGLE_COLUMNS)
     check_range(table[[name for name in KAGGLE_COLUMNS if name in table]], table["id"], csv)
     values = table.reindex(columns=KAGGLE_COLUMNS).to_numpy(float)
@@ -199,7 +184,7 @@ def willett_names(
     ]
     names = {}
     for column, ending in ours:
-        found = whole_questions(present, [f"{stem}_{ending}" for stem in STEMS], where)
+        found = whole_questions(present, [f"{stem}_{ending}" for stem in STEMS], GZ2, where)
         places = [(a, s) for a, s in zip(GZ2.answers, STEMS, strict=True) if a.split("_")[0] in found]
         names |= {f"{answer}_{column}": f"{stem}_{ending}" for answer, stem in places}
     if not has["count"] and "total_classifications" in present:

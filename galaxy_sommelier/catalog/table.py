@@ -6,7 +6,8 @@
 __all__ = ['FORMS', 'ROUNDED', 'PRINTED', 'HYPHENS', 'need', 'plain_id', 'exact_ids', 'check_once', 'check_ids', 'check_place',
            'check_weights', 'check_range', 'rounding', 'check_sums', 'plausible', 'blank_unasked', 'known',
            'whole_numbers', 'check_table', 'row_pieces', 'read_rows', 'our_name', 'with_ids', 'read_frame',
-           'read_table', 'image_paths', 'missing_images', 'fractions_of', 'votes_of', 'relations', 'integrity']
+           'whole_questions', 'read_table', 'image_paths', 'missing_images', 'fractions_of', 'votes_of', 'relations',
+           'integrity']
 
 # %% ../../nbs/01_catalog/04_table.ipynb #416bd607
 import os
@@ -285,15 +286,37 @@ def read_frame(
     table = table.rename(columns=ours)
     return with_ids(table, path)
 
+# %% ../../nbs/01_catalog/04_table.ipynb #52c451e5
+def whole_questions(
+    present: Collection[str],  # the columns of a table
+    names: Sequence[str],  # the columns of all answers, in the order of the schema
+    schema: Schema,
+    where: str | Path,
+) -> list[str]:  # the questions all of whose columns are present
+    """Find the questions that a table has; refuse a table that has only some answers of a question."""
+    found = []
+    for question, place in schema.slices.items():
+        missing = [name for name in names[place] if name not in present]
+        if missing and len(missing) < len(names[place]):
+            what = f"{len(missing)} column(s) of {question} missing, first {missing[0]!r}"
+            raise BadInput(f"{where}: {what}; add them, or take the table as it was published")
+        found += [] if missing else [question]
+    return found
+
 # %% ../../nbs/01_catalog/04_table.ipynb #50b813b8
 def read_table(
     path: str | Path,  # a table in any format of `core.tables`
     schema: Schema = GZ2,
 ) -> pd.DataFrame:
-    """Read a galaxy table of your own."""
+    """Read a galaxy table of your own; columns and questions that it lacks are unknown."""
     table = read_frame(path)
     need(table, ["id_str"], path)
+    named = [name for name in table if name.endswith("_fraction")]
+    if not whole_questions(table, schema.columns, schema, path) and named:
+        what = f"{named[0]!r} is no answer of the tree {schema.name}"
+        raise BadInput(f"{path}: {what}; name fractions as in {schema.columns[0]!r}")
     empty = {"survey": None, "campaign": schema.name, "ra": np.nan, "dec": np.nan, "path": None}
+    empty |= dict.fromkeys(schema.columns, np.nan)
     table = table.assign(**{name: value for name, value in empty.items() if name not in table})
     counts = [name for name in table if name.endswith(("_votes", "_total-votes"))]
     votes = {name: whole_numbers(table[name], path) for name in counts}

@@ -107,7 +107,7 @@ def cutouts_command(table, survey, out, limit, max_bad):
 def weighted(
     galaxies, splits, reference_ids: Path
 ):  # galaxy table, split of each, CSV of ids -> with `weight`
-    """Weight training galaxies towards the mix of a fair sample; votes of test galaxies stay unseen."""
+    """Weight training galaxies towards the mix of an unselected sample; votes of test galaxies stay unseen."""
     import numpy as np
 
     from galaxy_sommelier.data.splits import population_weights, read_ids
@@ -189,7 +189,7 @@ class PrepareCommand(click.Command):
 @click.option(
     "--reference-ids",
     type=Path,
-    help="CSV of ids of a fair sample; training galaxies are weighted to its mix",
+    help="CSV of ids of an unselected sample; training galaxies are weighted to its mix",
 )
 @click.option(
     "--val",
@@ -222,10 +222,11 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     LAYOUTS
 
     A table of your own (CSV, Parquet, FITS, VOTable or ECSV; name it with
-    --table) has the columns id_str, survey, campaign, ra, dec
-    (degrees), path (of the image, from ROOT) and the fractions
-    <question>_<answer>_fraction of the campaign's tree. Lists of ids have a
-    column id_str, or GalaxyID (Kaggle), dr7objid or objid (Galaxy Zoo 2).
+    --table) has the columns id_str and path (of the image, from ROOT), and
+    where they are known survey, campaign (without it gz2), ra, dec (degrees)
+    and the fractions <question>_<answer>_fraction of the campaign's tree.
+    Lists of ids have a column id_str, or GalaxyID (Kaggle), dr7objid or objid
+    (Galaxy Zoo 2).
 
     --kind chooses between counts of votes, weighted votes and votes debiased
     by Willett et al. (2013) or Hart et al. (2016), where a table has several;
@@ -250,12 +251,17 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     if class_folders and class_folders.exists():
         raise BadInput(f"{class_folders}: exists already; name a new folder for --class-folders")
     galaxies, splits = selected(source, root, reference_ids, unit=unit, **options)
+    schema = schema_of(galaxies, root)
     made = {"split": splits, "max_bad": max_bad, "made_by": f"sommelier prepare {source}"}
     made |= {"kinds": galaxies.attrs["kinds"], "scale": scale, "moved": galaxies.attrs["moved"]}
     made |= {"unit": unit}
-    report = write_store(galaxies, out, schema_of(galaxies, root), **made)
+    report = write_store(galaxies, out, schema, **made)
     click.echo(f"{galaxies.attrs['table']}: {how_many(galaxies.attrs['rows'], 'galaxy')}")
     echo_images(out, report.to_dict())
+    empty = [q.name for q in schema.questions if galaxies[f"{q.columns[0]}_fraction"].isna().all()]
+    voteless = len(empty) == len(schema.questions)
+    if empty and source != "images":
+        click.echo(f"without votes: {'all questions' if voteless else few_of(empty, 5)}")
     if read_json(out / "store.json")["bands"] == 1:
         click.echo("all images are grey: a store of a single band")
     if moved := galaxies.attrs["moved"]:
@@ -264,7 +270,7 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
         click.echo(f"{how_many(len(moved), 'galaxy')} {what}: {few_of(moved)}")
     if class_folders:
         write_class_folders(galaxies, options["kind"], class_folders)
-    then = f"predict {out} --out predictions.parquet" if source == "images" else f"train {out}"
+    then = f"predict {out} --out predictions.parquet" if voteless else f"train {out}"
     click.echo(f"next: sommelier {then}")
 
 # %% ../../nbs/10_cli/03_data_commands.ipynb #bf9aca2f
@@ -319,7 +325,7 @@ def leaks_command(a, b, out, radius):
 @click.option(
     "--reference-ids",
     type=Path,
-    help="CSV of ids of a fair sample; galaxies with votes of the same kind are weighted to its mix",
+    help="CSV of ids of an unselected sample; galaxies with votes of its kind are weighted to its mix",
 )
 def mix_command(stores, out, weights, reference_ids):
     """Mix stores of one or several campaigns, to train one model on all.

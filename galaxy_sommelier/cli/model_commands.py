@@ -45,7 +45,7 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
 @main.command("predict", cls=PredictCommand, context_settings={"allow_extra_args": True})
 @click.argument("source", type=Path, metavar="INPUT")
 @click.option("--out", type=Path, required=True, help=OUT)
-@click.option("--model", metavar="MODEL", help="a run folder, a model folder or a hub id")
+@click.option("--model", metavar="MODEL", help="a run, a folder, a hub id or a name  [default: the model that ships]")
 @click.option("--part", metavar="I/N", help="process number I of N, counted from 0; for a folder")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="only this split of a store")
 @click.option("--tta/--no-tta", default=True, help="average over the eight turned and mirrored views")
@@ -258,7 +258,7 @@ def evaluate_command(predictions, store, split, out):
     """Score PREDICTIONS against the votes in STORE.
 
     PREDICTIONS is a file or folder of `sommelier predict`. Prints the error
-    over the cumulative fractions of all answers (0 to 1), the mean correlation
+    over the shares of all volunteers for all answers (0 to 1), the mean correlation
     over them, and the accuracy of smooth against featured, each with its
     95 % interval, the score of a constant predictor and, where votes are
     counted, the noise floor and the skill between the two. Where STORE holds

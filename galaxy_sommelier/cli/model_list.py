@@ -71,7 +71,7 @@ def models_command(names):
     MODEL is a run folder, a model folder, or an id of the Hugging Face hub.
     MB: its files; images/s: measured now on this machine, one view of each;
     trained on, tested on: numbers of galaxies; RMSE (0 to 1) and mean r: over
-    the cumulative fractions of all answers of its own test galaxies;
+    the shares of all volunteers for all answers, of its own test galaxies;
     smooth/featured: the share that it tells apart as the volunteers do.
 
     \b
