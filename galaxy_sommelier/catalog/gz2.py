@@ -8,7 +8,7 @@ __all__ = ['KAGGLE_COLUMNS', 'STEMS', 'WILLETT13', 'HART16', 'FIRST', 'TEXT', 'f
            'read_mapping', 'read_willett']
 
 # %% ../../nbs/01_catalog/06_gz2.ipynb #1d204cfb
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np

@@ -107,7 +107,7 @@ def cutouts_command(table, survey, out, limit, max_bad):
 def weighted(
     galaxies, splits, reference_ids: Path
 ):  # galaxy table, split of each, CSV of ids -> with `weight`
-    """Weight training galaxies towards the mix of an unselected sample; votes of test galaxies stay unseen."""
+    """Weight training galaxies towards the mix of a fair sample; votes of test galaxies stay unseen."""
     import numpy as np
 
     from galaxy_sommelier.data.splits import population_weights, read_ids
@@ -189,7 +189,7 @@ class PrepareCommand(click.Command):
 @click.option(
     "--reference-ids",
     type=Path,
-    help="CSV of ids of an unselected sample; training galaxies are weighted to its mix",
+    help="CSV of ids of a fair sample; training galaxies are weighted to its mix",
 )
 @click.option(
     "--val",
@@ -325,7 +325,7 @@ def leaks_command(a, b, out, radius):
 @click.option(
     "--reference-ids",
     type=Path,
-    help="CSV of ids of an unselected sample; galaxies with votes of its kind are weighted to its mix",
+    help="CSV of ids of a fair sample; galaxies with votes of the same kind are weighted to its mix",
 )
 def mix_command(stores, out, weights, reference_ids):
     """Mix stores of one or several campaigns, to train one model on all.

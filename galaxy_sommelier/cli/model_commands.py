@@ -45,7 +45,9 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
 @main.command("predict", cls=PredictCommand, context_settings={"allow_extra_args": True})
 @click.argument("source", type=Path, metavar="INPUT")
 @click.option("--out", type=Path, required=True, help=OUT)
-@click.option("--model", metavar="MODEL", help="a run, a folder, a hub id or a name  [default: the model that ships]")
+@click.option(
+    "--model", metavar="MODEL", help="a run, a folder, a hub id or a name  [default: the model that ships]"
+)
 @click.option("--part", metavar="I/N", help="process number I of N, counted from 0; for a folder")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="only this split of a store")
 @click.option("--tta/--no-tta", default=True, help="average over the eight turned and mirrored views")
