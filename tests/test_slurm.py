@@ -387,6 +387,7 @@ def test_the_processes_of_two_nodes_find_each_other(tmp_path):
         (("-p", "seconds", "long"), "takes a number"),
         (("-s", "acount", "m1"), "did you mean 'account'"),
         (("-s", "warning", "9"), "9 s is too short"),
+        (("-s", "time", "1:30"), "60 s is more than half of the time limit, 90 s"),
         (("-s", "partition", "nowhere"), "sbatch refused"),
         (("-s", "time", "soon"), "sbatch refused"),
     ],
@@ -396,6 +397,18 @@ def test_nothing_is_submitted_before_everything_is_checked(nap, tmp_path, words,
     code, output = sommelier("run", nap, "--slurm", "local", *words, "--out", tmp_path / "one")
     assert code == 2 and complaint in output and len(output.splitlines()) == 1
     assert not (tmp_path / "one").exists() and answer("squeue", "--noheader", "--states=all") == before
+
+
+def test_a_refused_job_leaves_the_run_that_it_would_have_continued(nap, tmp_path):
+    """The folder may also come as a parameter."""
+    (run := tmp_path / "one").mkdir()
+    words = ("run", nap, "--slurm", "local", "-p", "out", run)
+    code, output = sommelier(*words, "-s", "partition", "nowhere")
+    assert code == 2 and "sbatch refused" in output and not run.exists()
+    code, output = sommelier("run", nap, "-p", "seconds", "0", "-p", "out", run)
+    assert code == 0, output
+    code, output = sommelier(*words, "-p", "seconds", "0", "-s", "partition", "nowhere")
+    assert code == 2 and "sbatch refused" in output and (run / "notebook.ipynb").exists()
 
 
 def test_without_sbatch_nothing_is_left_behind(nap, tmp_path, monkeypatch):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'LISTED_SCORES', 'shipped', 'experiments', 'find_experiment', 'parameters_cell', 'jsonable', 'parameters',
-           'describe', 'merge', 'RunFailed', 'note_death', 'failure', 'execute', 'open_experiment', 'has_results',
-           'run_experiment', 'status', 'outcome', 'list_runs', 'show_run']
+           'describe', 'merge', 'RunFailed', 'note_death', 'failure', 'execute', 'open_experiment', 'untouched',
+           'has_results', 'run_experiment', 'status', 'outcome', 'list_runs', 'show_run']
 
 # %% ../../nbs/00_core/05_runs.ipynb #39cc36e2
 import ast
@@ -232,6 +232,11 @@ def open_experiment(
     return notebook, values, run
 
 # %% ../../nbs/00_core/05_runs.ipynb #b080e0e9
+def untouched(run: Path) -> bool:
+    """Return whether a run folder holds no more than its parameters."""
+    return {path.name for path in run.iterdir()} == {"config.json"}
+
+
 def has_results(run: Path) -> bool:
     """Return whether a run made anything beside records, lists of ids, simulated skies and figures."""
     passing = [run / "figures", *run.rglob("ids"), *(path.parent for path in run.rglob("store.json"))]
@@ -249,7 +254,7 @@ def run_experiment(
 ) -> Path:  # the run folder
     """Run an experiment with checked parameters and keep everything in a run folder."""
     notebook, values, run = open_experiment(name, params, config, out)
-    is_new = {path.name for path in run.iterdir()} == {"config.json"}
+    is_new = untouched(run)
     write_json(run / "environment.json", environment())
     try:
         execute(notebook, values, run, progress)
