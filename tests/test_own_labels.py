@@ -308,6 +308,24 @@ def test_targets_that_cannot_be_told_apart_or_named_are_refused(sky, labels, tmp
     refused("column '???' has no letter or digit in its name", *words, "--target", "???")
 
 
+@pytest.mark.parametrize("scored", [1, 6])
+def test_few_scored_galaxies_and_a_class_that_none_of_them_has(sky, labels, tmp_path, scored):
+    """What cannot be measured is left out of the scores, and the training does not end in an error."""
+    store, table = Store(sky), labels[0]
+    testing = table.id_str.isin([store.ids[i] for i in store.indices("test")])
+    table = table.assign(bulgy=table.bulgy.where(~testing, "no"), size=np.arange(120.0))
+    table = pd.concat([table[~testing], table[testing][:scored]])
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    words = ["--target", "bulgy", "--target", "size", "--labels", tmp_path / "labels.csv", "--stage", "baseline"]
+    metrics, output = train(sky, tmp_path / "run", *words)
+    one, number = metrics["targets"]
+    assert one["n"] == number["n"] == scored and number["rmse"] > 0
+    yes = next(row for row in one["answers"] if row["answer"] == "yes")
+    assert yes["galaxies"] == 0 and yes["average_precision"] is None
+    assert (yes["ece"] is None) == (scored == 1)
+    assert ("calibration error" in output) == (scored > 1)
+
+
 def test_missing_values_and_missing_galaxies_are_counted_and_named(sky, labels, tmp_path):
     more = pd.concat([labels[0], labels[0][:1].assign(id_str="sdss-elsewhere")])
     more.iloc[:3, more.columns.get_loc("bulgy")] = None

@@ -80,6 +80,9 @@ def check_spellings(values: pd.Series, where: str | Path) -> None:  # values: na
     names = {plain_name(each) for each in counts.index}
     if len(names) == len(counts) <= MOST and "" not in names:
         return
+    if signs := [name for name in counts.index if not plain_name(name)]:
+        what = f"{signs[0]!r} ({how_many(int(counts[signs[0]]), 'row')}), which has no letter and no digit"
+        raise BadInput(f"{where}: column {values.name!r} holds {what}; name the class, or leave the cell empty")
     what = f"{len(counts)} spellings of {how_many(len(names), 'class', 'classes')}"
     if len(names) == len(counts):
         what = f"{len(counts)} classes, of {MOST} at most"

@@ -182,7 +182,10 @@ def prediction_sheet(
     schema = schema_of_table(table)
     captions = []
     for row in shown:
-        lines = [row["id_str"][-24:], f"{row['label']} {row['confidence']:.2f}"]
+        lines = [row["id_str"][-24:]]
+        lines += [] if pd.isna(row["label"]) else [f"{row['label']} {row['confidence']:.2f}"]
+        numbers = [name for name in row.index if name.endswith("_value")]
+        lines += [f"{name.removesuffix('_value')}: {row[name]:.3g}" for name in numbers]
         answers = [line for line in likely_answers(row, schema) if line not in lines] if schema else []
         captions.append("\n".join(lines + answers[:4]))
     figure = contact_sheet(

@@ -122,7 +122,7 @@ def runs_command(name):
 # %% ../../nbs/10_cli/07_main.ipynb #6d3345f0
 def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     """Refuse a command that `sommelier` would refuse, without running it."""
-    from galaxy_sommelier.training.settings import check_together, load_settings
+    from galaxy_sommelier.training.run_folder import check_processes
 
     verb, *rest = words
     if verb == "run":
@@ -136,9 +136,9 @@ def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     if verb == "train":
         if given["out"] is None:
             raise BadInput("train: a job that is requeued must find its run again; add --out FOLDER")
-        stage = {"stage": given["stage"]} if given["stage"] else {}
-        values = {name: value_of(value) for name, value in given["pairs"]} | stage
-        check_together(load_settings(given["config"], **values))
+        names = ("stage", "backbone", "target", "labels", "config", "pairs")
+        settings = train_command.chosen_settings(*(given[name] for name in names))
+        check_processes(settings, given["processes"])
     inputs = [given[each.name] for each in command.params if isinstance(each, click.Argument)]
     if absent := [path for path in inputs if isinstance(path, Path) and not path.exists()]:
         raise BadInput(f"{verb}: {absent[0]} does not exist; check the name")

@@ -23,7 +23,7 @@ from galaxy_sommelier.cli.options import (
     unit_option,
 )
 from .train_command import echo_headline
-from ..core.files import BadInput, atomic_path, how_many, write_json
+from ..core.files import BadInput, atomic_path, few_of, how_many, write_json
 
 # %% ../../nbs/10_cli/05_model_commands.ipynb #2d52566d
 class PredictCommand(click.Command):
@@ -219,6 +219,9 @@ def calibrate_command(model, store, split):
         raise BadInput(
             f"{model}: predicts classes, which have no intervals; calibrate a model of vote fractions"
         )
+    if numbers := [question.name for question in network.schema.questions if question.number]:
+        what = f"predicts a number ({few_of(numbers)}), whose interval was measured in its training"
+        raise BadInput(f"{model}: {what}; calibrate a model of classes or vote fractions")
     which = unlearned_rows(network, data, split)
     memory = oddness_of(model, network, tta=True)
     predicted = predict_kinds(network, data, which, embeddings=memory is not None)

@@ -37,7 +37,7 @@ from galaxy_sommelier.evaluation.model_card import (
     use,
 )
 from .reliability import reliability
-from .target_scores import TOP, beside_labels, matched
+from .target_scores import TOP, beside_labels, bins_of, matched
 from ..models.model import is_model, model_folder
 from ..models.shards import read_predictions
 
@@ -238,7 +238,7 @@ def draw_target(
         pred = table[[f"{answer}_fraction" for answer in question.columns]].to_numpy(float)
         shown = question.answers[: 1 if len(question.answers) == 2 else None]
         draw_purity(left, {name: (pred[:, n], true[:, n] > 0.5) for n, name in enumerate(shown)})
-        asked, parts = Schema(question.name, (question,)), min(10, max(2, len(true) // 10))
+        asked, parts = Schema(question.name, (question,)), bins_of(len(true))
         bins = reliability(pred, true, np.isfinite(true), asked, bins=parts)
         draw_reliability(right, {name: bins[bins.answer == f"{question.name}_{name}"] for name in shown})
         right.lines[0].set_label("as labelled")

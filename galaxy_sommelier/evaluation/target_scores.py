@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TOP', 'LARGE', 'average_precision', 'top_precision', 'balanced_accuracy', 'class_numbers', 'resampled', 'agreement',
-           'class_scores_of', 'number_scores_of', 'matched', 'beside_labels', 'target_scores', 'evaluate_targets']
+           'bins_of', 'class_scores_of', 'number_scores_of', 'matched', 'beside_labels', 'target_scores',
+           'evaluate_targets']
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #5eaddb26
 import warnings
@@ -66,6 +67,8 @@ def resampled(
 ) -> dict[str, float]:  # each score with `_lower` and `_upper`, NaN where a resample has no score
     """Return scores with their 95 % intervals."""
     found = fn(np.arange(n))
+    if n < 2:
+        return found | {f"{name}_{end}": np.nan for name in found for end in ("lower", "upper")}
 
     def each(rows, axis=-1):  # (..., n) -> (scores, ...)
         values = [list(fn(some).values()) for some in rows.reshape(-1, rows.shape[-1])]
@@ -92,6 +95,11 @@ def agreement(pred: np.ndarray, votes: np.ndarray) -> dict[str, float]:  # (N, A
     return {"shared": len(k), "people_agree": float(people.mean()), "model_agrees": float(model.mean())}
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #7059abc9
+def bins_of(n: int) -> int:  # galaxies
+    """Return in how many bins calibration is checked: of ten galaxies or more, ten at most."""
+    return min(10, max(1, n // 10))
+
+
 def class_scores_of(
     question: Question,
     pred: np.ndarray,  # (N, A) of this question
@@ -106,7 +114,8 @@ def class_scores_of(
     found |= {"accuracy_constant": float(shares.max()), "balanced_accuracy_constant": 1 / len(shares)}
     found["brier_constant"] = float(((shares - fractions) ** 2).sum(1).mean())
     small = Schema(question.name, (question,))
-    errors = calibration_error(reliability(pred, fractions, np.isfinite(fractions), small))
+    checked = reliability(pred, fractions, np.isfinite(fractions), small, bins=bins_of(len(pred)))
+    errors = calibration_error(checked)
     errors = errors.set_index("answer")[["ece", "ece_chance"]].to_dict("index")
     rows = []
     for number, answer in enumerate(question.answers):
@@ -118,7 +127,8 @@ def class_scores_of(
             lambda rows, both=both: {"average_precision": average_precision(*(x[rows] for x in both))},
             len(score), resamples,
         )
-        rows.append(row | errors[f"{question.name}_{answer}"])
+        unknown = {"ece": np.nan, "ece_chance": np.nan}  # of a single galaxy
+        rows.append(row | errors.get(f"{question.name}_{answer}", unknown))
     return found | {"answers": rows} | ({} if votes is None else agreement(pred, votes))
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #2aa86db2
@@ -216,6 +226,6 @@ def evaluate_targets(
     if seen.all():
         what = f"the model was trained on all of their {how_many(len(seen), 'galaxy')}"
         raise BadInput(f"predictions: {what}; score it on others, or read the scores of its run")
-    table = predictions[~seen]
-    labelled = predictions.id_str[seen].isin(store.ids)
-    return target_scores(table, store, split) | {"learned": int(labelled.sum())}
+    rows = np.arange(len(store)) if split is None else store.indices(split)
+    learned = predictions.id_str[seen].isin([store.ids[i] for i in rows])
+    return target_scores(predictions[~seen], store, split) | {"learned": int(learned.sum())}
