@@ -316,7 +316,8 @@ def test_few_scored_galaxies_and_a_class_that_none_of_them_has(sky, labels, tmp_
     table = table.assign(bulgy=table.bulgy.where(~testing, "no"), size=np.arange(120.0))
     table = pd.concat([table[~testing], table[testing][:scored]])
     table.to_csv(tmp_path / "labels.csv", index=False)
-    words = ["--target", "bulgy", "--target", "size", "--labels", tmp_path / "labels.csv", "--stage", "baseline"]
+    words = ["--target", "bulgy", "--target", "size", "--labels", tmp_path / "labels.csv"]
+    words += ["--stage", "baseline"]
     metrics, output = train(sky, tmp_path / "run", *words)
     one, number = metrics["targets"]
     assert one["n"] == number["n"] == scored and number["rmse"] > 0
