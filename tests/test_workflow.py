@@ -142,7 +142,8 @@ def test_a_failure_is_not_tried_again_and_a_changed_parameter_begins_anew(tmp_pa
     }
     file, out = tmp_path / "two.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump({"out": str(out), "experiments": experiments}))
-    code, _, error = run(file)
+    code, said, error = run(file)
+    assert said.splitlines()[-1] == f"next: sommelier runs {out}"  # of a run that failed there is no report
     assert code == 1 and attempts(out) == {"fails": 1, "stops": 2}
     assert status(out / "runs/fails") == "failed" and status(out / "runs/stops") == "done"
     [line] = error.splitlines()
@@ -153,6 +154,30 @@ def test_a_failure_is_not_tried_again_and_a_changed_parameter_begins_anew(tmp_pa
     assert run(file)[0] == 0 and attempts(out) == {"fails": 2, "stops": 2}
     assert read_json(out / "runs/fails/config.json")["number"] == 2
     assert [status(path) for path in (out / "replaced").iterdir()] == ["failed"]
+
+
+WAITS = """\
+import time
+from pathlib import Path
+Path(out, "started").touch()
+while not Path(out, "go").exists():
+    time.sleep(0.05)"""
+
+
+def test_ctrl_c_lets_snakemake_end_its_jobs_and_is_one_line(tmp_path):
+    waits = {"waits": {"experiment": notebook(tmp_path / "waits.ipynb", WAITS)}}
+    file, out = tmp_path / "one.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump({"out": str(out), "experiments": waits}))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(file), start_new_session=True, **pipes)
+    while process.poll() is None and not (out / "runs/waits/started").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, error = process.communicate()
+    assert (process.returncode, error) == (130, "\nreproduce: stopped; the same command goes on\n")
+    [log] = (out / ".snakemake/log").iterdir()
+    assert "Terminating processes on user request" in log.read_text()
+    assert "Complete log" in log.read_text()  # its last words
 
 
 def refused(capsys, file, text, *words):

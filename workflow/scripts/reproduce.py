@@ -136,6 +136,8 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
     """Run what is missing; print Snakemake's words where no row explains a failure."""
     words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(os.cpu_count())]
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "host", "reason"]
+    stopped = []
+    signal.signal(signal.SIGINT, lambda caught, frame: stopped.append(caught))  # Snakemake ends its jobs
     process = snakemake(plan, handle, *words, "--report", "report.html", "--report-after-run")
     signal.signal(signal.SIGTERM, lambda caught, frame: process.terminate())
     said = []
@@ -143,7 +145,10 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
         said.append(line.rstrip())
         if " steps (" in line or line.partition(": ")[0] in plan.rows:
             print(line.rstrip(), flush=True)
-    if code := process.wait():
+    code = process.wait()
+    if stopped:
+        raise KeyboardInterrupt
+    if code:
         log = plan.out / "snakemake.log"
         log.write_text(text := "\n".join(said))
         failed = f"{plan.path}: Snakemake failed: {said[-1] if said else ''} ({log})"
@@ -173,7 +178,12 @@ def main(words: list[str] | None = None) -> int:  # None: of the command line
     except (BadInput, OSError) as error:
         print(f"reproduce: {one_line(error)}", file=sys.stderr)
         return 2
-    print(f"next: sommelier runs {plan.out}\nreport: {plan.out / 'report.html'}")
+    except KeyboardInterrupt:
+        print("\nreproduce: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"next: sommelier runs {plan.out}")
+    if (report := plan.out / "report.html").exists():
+        print(f"report: {report}")
     return code
 
 
