@@ -253,7 +253,9 @@ def annotation_table(
 ) -> pd.DataFrame:  # id_str, who, verdict, label, flag, comment, answers to questions, when; "" = not given
     """Return the annotations that count, one row for each galaxy and person."""
     used = {field for (*_, field), (value, _) in annotations.newest.items() if value}
-    fields = [*ANNOTATION_FIELDS, *(name for name in annotations.schema.question_names if name in used)]
+    used = used.difference(ANNOTATION_FIELDS, ("id_str", "who", "when"))
+    asked = [name for name in annotations.schema.question_names if name in used]
+    fields = [*ANNOTATION_FIELDS, *asked, *sorted(used.difference(asked))]  # of any schema
     rows = {}
     for (galaxy, who, field), (value, when) in annotations.newest.items():
         if field in fields:
@@ -267,7 +269,8 @@ def annotation_table(
 def agreed(table: pd.DataFrame) -> pd.DataFrame:  # by id_str: a column for label and each question; "" = none
     """Return the label and the answers that most people chose for each galaxy."""
     fields = [name for name in table if name not in ("id_str", "who", "verdict", "flag", "comment", "when")]
-    long = table.melt("id_str", fields, "field", "value").query("value != ''")
+    wide = table.set_index("id_str")[fields].rename_axis(columns="field")
+    long = wide.stack().rename("value").reset_index().query("value != ''")
     counts = long.groupby(["id_str", "field", "value"]).size().rename("people").reset_index()
     most = counts[counts.people == counts.groupby(["id_str", "field"]).people.transform("max")]
     most = most[~most.duplicated(["id_str", "field"], keep=False)]
@@ -301,6 +304,10 @@ def corrected_fractions(
 ) -> pd.DataFrame:  # id_str, label ("" = answers only), and the fractions of the schema
     """Return the agreed labels and answers as vote fractions."""
     chosen = agreed(annotation_table(annotations))
+    asked = {question.name: question.answers for question in schema.questions if question.name in chosen}
+    chosen = chosen[["label", *asked]].copy()
+    for name, answers in asked.items():  # another schema may have the same question with other answers
+        chosen.loc[~chosen[name].isin(answers), name] = ""
     unknown = [name not in PATHS or PATHS[name] not in schema.answers for name in chosen.label]
     strange = chosen.label[unknown].replace("", np.nan).dropna()
     if len(strange):
