@@ -200,6 +200,11 @@ def refused(capsys, file, text, *words):
         ("full: runs/full", "full: runs/fully", "runs/fully is not made by this campaign, did you mean"),
         ("epochs: 2", "backbone: /no/weights", "/no/weights does not exist"),
         ("epochs: 2", "backbone: $WEIGHTS", "no folder is named 'WEIGHTS'; add it to `folders`"),
+        ("full: {epochs: 2", "full-1: {}\n  full: {seeds: [1, 2]", "trainings: 'full-1' is also one of trainings"),
+        ("full: {epochs: 2", "sky: {epochs: 2", "trainings: 'sky' is also one of stores"),
+        ("compare_stages: {", "full: {experiment: compare_stages, ", "'full' is also one of trainings"),
+        ("full: {epochs: 2", "lora: {from: runs/full}\n  full: {seeds: 3", "full: 'seeds' takes a value like []"),
+        ("compare_stages: {", "one: {experiment: 1, ", "experiments: one: 'experiment' takes a value like ''"),
         ("compare_stages: {", "compare: {", "experiment 'compare' is not known, did you mean"),
     ],
 )

@@ -116,15 +116,23 @@ class Plan:
 
     def check_names(self):
         """Refuse a name that is no name of a folder, or is used twice."""
-        seen = {}
+        c, seen = self.campaign, {}
         for kind in ("skies", "lists", "stores", "leaks", "trainings", "experiments"):
-            for name, spec in getattr(self.campaign, kind).items():
+            for name, spec in getattr(c, kind).items():
                 if not NAME.fullmatch(name):
                     self.refuse(kind, f"{name!r} is no name; take letters, digits, - and _")
-                if kind in ("stores", "trainings", "experiments") and seen.setdefault(name, kind) != kind:
-                    self.refuse(kind, f"{name!r} is also one of {seen[name]}; take another name")
                 if kind != "leaks" and not isinstance(spec, dict):
                     self.refuse(f"{kind}: {name}", f"takes `name: value` lines, not {spec!r}")
+        for kind, known in (("trainings", OF_TRAINING), ("experiments", OF_EXPERIMENT)):
+            for name, spec in getattr(c, kind).items():
+                self.fields(f"{kind}: {name}", {key: spec[key] for key in spec if key in known}, known)
+        rows = {"stores": c.stores, "trainings": self.training_names(), "experiments": c.experiments}
+        for kind, names in rows.items():
+            for name in names:
+                if name in seen:
+                    what = f"{name!r} is also one of {seen[name]} (a seed is part of the name)"
+                    self.refuse(kind, f"{what}; take another name")
+                seen[name] = kind
 
     def check_common(self):
         """Refuse a common value that no row would take."""
@@ -225,7 +233,6 @@ class Plan:
     def train(self, name: str, spec: dict) -> list[Row]:
         """Return the rows of a training, one for each seed."""
         where, own = f"trainings: {name}", {key: spec[key] for key in spec if key in OF_TRAINING}
-        self.fields(where, own, OF_TRAINING)
         rest = {key: value for key, value in spec.items() if key not in own}
         values = self.settle(where, rest | {k: own[k] for k in ("config", "store", "from") if k in own},
                              ("store", *TrainSettings.model_fields))  # fmt: skip
@@ -252,7 +259,6 @@ class Plan:
     def experiment(self, name: str, spec: dict) -> Row:
         """Return the row of an experiment."""
         where = f"experiments: {name}"
-        self.fields(where, {key: spec[key] for key in spec if key in OF_EXPERIMENT}, OF_EXPERIMENT)
         given = spec.pop("experiment", name)
         notebook = self.experiment_of(given)
         values = self.settle(where, spec, parameters(notebook))
