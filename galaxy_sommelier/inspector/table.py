@@ -142,6 +142,8 @@ def inspection_table(
     if "label" not in table:
         values = voted if np.isnan(predicted).all() else predicted
         more |= dict(zip(("label", "confidence"), _classes(table, values, schema), strict=True))
+    elif "confidence" not in table:
+        more["confidence"] = np.nan
     more |= {column: np.full(len(table), "", object) for column in OWN}
     table = table.drop(columns=[name for name in more if name in table])
     return pd.concat([table, pd.DataFrame(more, table.index)], axis=1)
