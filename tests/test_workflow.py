@@ -200,11 +200,11 @@ def refused(capsys, file, text, *words):
         ("full: runs/full", "full: runs/fully", "runs/fully is not made by this campaign, did you mean"),
         ("epochs: 2", "backbone: /no/weights", "/no/weights does not exist"),
         ("epochs: 2", "backbone: $WEIGHTS", "no folder is named 'WEIGHTS'; add it to `folders`"),
-        ("full: {epochs: 2", "full-1: {}\n  full: {seeds: [1, 2]", "trainings: 'full-1' is also one of trainings"),
+        ("full: {epochs: 2", "full-1: {}\n  full: {seeds: [1, 2]", "'full-1' is also one of trainings"),
         ("full: {epochs: 2", "sky: {epochs: 2", "trainings: 'sky' is also one of stores"),
         ("compare_stages: {", "full: {experiment: compare_stages, ", "'full' is also one of trainings"),
-        ("full: {epochs: 2", "lora: {from: runs/full}\n  full: {seeds: 3", "full: 'seeds' takes a value like []"),
-        ("compare_stages: {", "one: {experiment: 1, ", "experiments: one: 'experiment' takes a value like ''"),
+        ("full: {epochs: 2", "lora: {from: runs/full}\n  full: {seeds: 3", "'seeds' takes a value like []"),
+        ("compare_stages: {", "one: {experiment: 1, ", "one: 'experiment' takes a value like ''"),
         ("compare_stages: {", "compare: {", "experiment 'compare' is not known, did you mean"),
     ],
 )
@@ -257,6 +257,16 @@ def test_gpu_hours_come_from_a_throughput_that_was_measured_on_a_gpu(tmp_path):
         facts = {"images_per_second": {"train, one epoch": 100.0}, "machine": {"device": device}}
         write_json(out / "runs/throughput/metrics.json", facts)
         assert reproduce.gpu_hours(plan, plan.trainings["full"]) == hours
+
+
+def test_the_path_of_a_notebook_starts_at_the_repository(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "one.yaml"
+    path = os.path.relpath(notebook(tmp_path / "mine.ipynb", "1"), ROOT)
+    file.write_text(f"out: {tmp_path}/out\nexperiments:\n  one: {{experiment: {path}}}\n")
+    monkeypatch.chdir(tmp_path)
+    assert reproduce.Plan(file).rows["one"].command[2] == str(tmp_path / "mine.ipynb")
+    change(file, path, "mine.ipynb")
+    refused(capsys, file, f"experiments: {ROOT / 'mine.ipynb'}: no such notebook")
 
 
 @pytest.mark.parametrize("name", ["simulated", "kaggle"])

@@ -146,7 +146,7 @@ class Plan:
 
     def experiment_of(self, name: str) -> Path:
         try:
-            return find_experiment(name)
+            return find_experiment(str(self.place(name, "experiments")) if name.endswith(".ipynb") else name)
         except BadInput as error:
             self.refuse("experiments", f"{error}; name it with `experiment: NAME`")
 
@@ -266,7 +266,8 @@ class Plan:
             whole = merge(notebook, values)
         except BadInput as error:
             self.refuse(where, str(error))
-        words = ["sommelier", "run", given, "--out", f"runs/{name}", *pairs(values)]
+        which = str(notebook) if given.endswith(".ipynb") else given  # the row runs in another folder
+        words = ["sommelier", "run", which, "--out", f"runs/{name}", *pairs(values)]
         return Row(name, f"run_{name}", f"runs/{name}", words, self.needs(values), whole)
 
     def pair(self, name: str, stores) -> list[str]:
