@@ -37,7 +37,7 @@ from galaxy_sommelier.inspector.parts import (
 )
 from .rendering import Album, Thumbnails
 from .samp import Samp
-from .scatter import embeddings_of, groups_of, project, shown_of
+from .scatter import TooFew, embeddings_of, groups_of, project, shown_of
 from .state import Annotator
 from .suggest import Queue, own_ood_score
 from .table import inspection_table
@@ -93,7 +93,7 @@ class Screen:
             self._when("image", image, lambda: image_of(state, self.large, look))
             desk.status = self._status()
             if desk.places:
-                self._when("shown", id(state.rows), lambda: shown_of(state.rows, len(state.table)))
+                self._when("shown", state.rows.tobytes(), lambda: shown_of(state.rows, len(state.table)))
 
     def rest(self) -> None:
         """Draw what may come later: similar galaxies, and what the labels are for."""
@@ -156,18 +156,32 @@ class Inspector(Looking, Annotating, Screen):
 
     def handle(self, event: dict, buffers: Sequence = ()) -> None:  # {"do": a name, ...}
         """Carry out a message of the screen."""
-        what, self._busy = event["do"], True
+        self._busy = True
         try:
-            if what not in ("rest", "check", "space"):
-                self.state.error = self.said = ""
-            values = {key: value for key, value in event.items() if key != "do"}
-            getattr(self, f"do_{what}")(**values, **({"buffers": buffers} if buffers else {}))
+            self._tried(lambda: self._do(event, buffers))
+            if not self._tried(self.draw):
+                self.look.overlay = "plain"  # an overlay comes from a function that is not ours
+                self.draw()
+        finally:
+            self._busy = False
+            self.desk.send({"done": 1})
+
+    def _do(self, event, buffers):
+        what = event["do"]
+        if what not in ("rest", "check", "space"):
+            self.state.error = self.said = ""
+        values = {key: value for key, value in event.items() if key != "do"}
+        getattr(self, f"do_{what}")(**values, **({"buffers": buffers} if buffers else {}))
+
+    def _tried(self, act):
+        """Whether an action has succeeded; if not, the status line names the error."""
+        try:
+            act()
         except Exception as error:  # whatever it is, the person must see it
             known = isinstance(error, BadInput | OSError)
             self.state.error = str(error) if known else f"{type(error).__name__}: {error}"
-        self._busy = False
-        self.draw()
-        self.desk.send({"done": 1})
+            return False
+        return True
 
     def _repr_mimebundle_(self, **kwargs):
         """Return a contact sheet, whose place the screen takes where this kernel is at work."""
@@ -200,8 +214,14 @@ def read_galaxies(
 
 def crop_of(predictions: Path) -> float:  # a file
     """Return the share of an image's side that the model saw; 1 where its folder is unknown, or gone."""
-    facts = pq.read_schema(predictions).metadata if predictions.suffix == ".parquet" else None
-    config = predictions.parent / (facts or {}).get(b"model_folder", b"-").decode() / "config.json"
+    folder = "-"
+    if predictions.suffix in (".fits", ".vot"):
+        from galaxy_sommelier.data.export import read_facts  # here, since few need it and it loads slowly
+
+        folder = read_facts(predictions).get("model_folder", folder)
+    elif predictions.suffix == ".parquet":
+        folder = (pq.read_schema(predictions).metadata or {}).get(b"model_folder", b"-").decode()
+    config = predictions.parent / folder / "config.json"
     return read_json(config).get("crop", 1.0) if config.is_file() else 1.0
 
 # %% ../../nbs/09_inspector/14_app.ipynb #79f3056c
@@ -229,10 +249,13 @@ def inspector(
     table = inspection_table(store.table if store else galaxies, predictions, schema)
     embeddings = embeddings_of(table) if embeddings is None else embeddings
     table = table.drop(columns="embedding", errors="ignore")
-    if embeddings is not None and "ood_score" not in table:
+    if embeddings is not None and len(embeddings) > 1 and "ood_score" not in table:
         table = table.assign(ood_score=own_ood_score(embeddings))
     state = Annotator(table, annotations or home / "labels.csv", schema, classes, embeddings)
     places, no_map = None, NO_MAP
     if embeddings is not None:
-        places, no_map = project(embeddings, method), ""
+        try:
+            places, no_map = project(embeddings, method), ""
+        except TooFew as error:
+            no_map = str(error)
     return Inspector(state, Album(table, store, store.ids if store else ()), places, no_map, **large)
