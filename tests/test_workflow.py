@@ -269,6 +269,16 @@ def test_the_path_of_a_notebook_starts_at_the_repository(tmp_path, capsys, monke
     refused(capsys, file, f"experiments: {ROOT / 'mine.ipynb'}: no such notebook")
 
 
+@pytest.mark.parametrize("kind", ["lists", "leaks"])
+def test_a_list_of_ids_without_csv_is_refused(tmp_path, capsys, kind):
+    file, made = tmp_path / "small.yaml", {"lists": "{}", "leaks": "[sky, sky]"}[kind]
+    file.write_text(SMALL.format(out=tmp_path / "out") + f"{kind}:\n  some: {made}\n")
+    change(file, "kind: counts", f"kind: counts, exclude-ids: {kind}/some.csv")
+    assert f"{kind}/some.csv" in reproduce.Plan(file).stores["sky"].inputs
+    change(file, "some.csv", "some")
+    refused(capsys, file, f"exclude-ids: {kind}/some is no file; write {kind}/some.csv")
+
+
 @pytest.mark.parametrize("name", ["simulated", "kaggle"])
 def test_the_campaigns_of_the_repository_are_sound(name, tmp_path, monkeypatch):
     for folder in ("kaggle", "gz2", "stripe82", "exemplars/images", "weights"):

@@ -166,6 +166,8 @@ class Plan:
         bare = name.removesuffix(".csv") if kind in ("lists", "leaks") else name
         if bare not in names:
             self.refuse(where, f"{kind}/{name} is not made by this campaign{closest(bare, names)}")
+        if kind in ("lists", "leaks") and name == bare:
+            self.refuse(where, f"{kind}/{name} is no file; write {kind}/{name}.csv")
         return name
 
     def training_names(self) -> list[str]:
