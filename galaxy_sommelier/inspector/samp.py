@@ -8,6 +8,7 @@ __all__ = ['TABLE_ID', 'SENT', 'Samp', 'nearest']
 # %% ../../nbs/09_inspector/10_samp.ipynb #6d6505a4
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ SENT = ("id_str", "ra", "dec", "label", "confidence", "voted", "disagreement", "
 
 
 class Samp:
-    """A client of the SAMP hub."""
+    """A client of the SAMP hub, the only one of this kernel: one that joins takes the place of the former."""
+
+    joined = None  # the one in the hub
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class Samp:
 
     def connect(self) -> None:
         """Join the hub, unless that is done."""
-        from astropy.samp import SAMPHubError, SAMPIntegratedClient
+        from astropy.samp import SAMPHubError, SAMPIntegratedClient, SAMPProxyError
 
         if self.client is not None and self.client.is_connected:
             return
@@ -44,7 +47,10 @@ class Samp:
             raise BadInput("SAMP: no hub is running; start TOPCAT or Aladin, then try again") from None
         client.bind_receive_message("table.highlight.row", self._row)
         client.bind_receive_notification("coord.pointAt.sky", self._place)
-        self.client = client
+        with suppress(OSError, SAMPProxyError):  # the former one's hub may be gone
+            if Samp.joined is not None:
+                Samp.joined.close()
+        self.client, Samp.joined = client, self
 
     def send(self, table: pd.DataFrame) -> int:  # rows of an inspection table -> programs that it was sent to
         """Send galaxies to all programs."""
