@@ -12,8 +12,9 @@ import nbformat
 import pytest
 import yaml
 
-from galaxy_sommelier.core.files import read_json, write_json
+from galaxy_sommelier.core.files import BadInput, read_json, write_json
 from galaxy_sommelier.core.runs import status
+from galaxy_sommelier.core.slurm import NoAnswer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -244,6 +245,62 @@ def test_a_profile_that_cannot_work_here_is_refused(tmp_path, capsys, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path))
     refused(capsys, file, "there is no Slurm here", "--profile", "perlmutter")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """Write a profile for a Slurm that takes every job but those of 100000 minutes."""
+
+    def write(text):
+        (tmp_path / "profile").mkdir()
+        (tmp_path / "profile" / "config.yaml").write_text(f"executor: slurm\n{text}\n")
+        return "--profile", str(tmp_path / "profile")
+
+    def slurm(*words):
+        if "--time=100000" in words:
+            raise BadInput("sbatch refused: invalid time limit")
+        return "1"
+
+    monkeypatch.setattr("profiles.slurm", slurm)
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("default-resources: [mem_mb=8000]", "default-resources: takes `name: value` lines like `mem_mb"),
+        ("set-resources: ['card:runtime=5']", "set-resources: takes `name: value` lines like `train_full: {"),
+        ("set-resources: {train_full: [runtime=5]}", "set-resources: train_full: takes `name: value` lines"),
+        ("default-resources: {mem_mb", "config.yaml: not readable as YAML (while parsing"),
+        ("__use_yte__: true\njobs: ?nothing", "config.yaml: not readable as YAML ("),
+    ],
+)
+def test_a_profile_in_another_form_is_refused(tmp_path, capsys, profile, text, complaint):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    words = profile(text)
+    refused(capsys, file, complaint, *words)
+    (tmp_path / "profile" / "config.yaml").write_text("- executor: slurm")
+    refused(capsys, file, "config.yaml: not readable as YAML (expected `name: value` lines", *words)
+
+
+@pytest.mark.parametrize("rule", ["train_full", "leaks", "calibrate", "card"])
+def test_slurm_is_asked_about_the_job_of_every_rule(tmp_path, capsys, profile, rule):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out") + "leaks: {both: [sky, sky]}\ncards: [full]\n")
+    words = profile(f"set-resources: {{{rule}: {{runtime: 100000}}}}")
+    refused(capsys, file, f"config.yaml: {rule} (--time=100000): sbatch refused: invalid time limit", *words)
+
+
+def test_a_slurm_that_does_not_answer_is_no_fault_of_the_profile(tmp_path, capsys, profile, monkeypatch):
+    def silent(*words):
+        if "--hold" in words:
+            raise NoAnswer("sbatch did not answer; try again")
+
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    monkeypatch.setattr("profiles.slurm", silent)
+    refused(capsys, file, "reproduce: sbatch did not answer; try again\n", *profile(""))
 
 
 def test_gpu_hours_come_from_a_throughput_that_was_measured_on_a_gpu(tmp_path):

@@ -8,7 +8,7 @@ from yte import process_yaml
 
 from galaxy_sommelier.core.config import closest
 from galaxy_sommelier.core.files import BadInput
-from galaxy_sommelier.core.slurm import slurm
+from galaxy_sommelier.core.slurm import NoAnswer, slurm
 
 PROFILES = TOP / "workflow" / "profiles"
 TEXTS = {"slurm_account": "account", "slurm_partition": "partition", "qos": "qos", "constraint": "constraint"}
@@ -27,8 +27,26 @@ def find_profile(name: str, plan: Plan) -> Path:  # of a folder in workflow/prof
     if 'environ["ACCOUNT"]' in text and not os.environ.get("ACCOUNT"):
         raise BadInput(f"profile {name}: no account; add ACCOUNT=m1234, yours in place of m1234")
     if "executor: slurm" in text:
-        try_out(folder / "config.yaml", process_yaml(text, require_use_yte=True), plan)
+        file = folder / "config.yaml"
+        try:
+            profile = process_yaml(text, require_use_yte=True)
+            if not isinstance(profile, dict):
+                raise TypeError(f"expected `name: value` lines, found a {type(profile).__name__}")
+        except Exception as error:  # of YAML, or of Python in it
+            raise BadInput(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from None
+        try_out(file, profile, plan)
     return folder
+
+
+def resources(file: Path, profile: dict, *names: str) -> dict:
+    """Return the resources below names, empty where there are none; refuse another form of them."""
+    found, where = profile, str(file)
+    for name in names:
+        found, where = found.get(name) or {}, f"{where}: {name}"
+        if not isinstance(found, dict):
+            form = "train_full: {mem_mb: 8000}" if name == "set-resources" else "mem_mb: 8000"
+            raise BadInput(f"{where}: takes `name: value` lines like `{form}`, not {found!r}")
+    return found
 
 
 def options(resources: dict) -> tuple[str, ...]:
@@ -43,14 +61,17 @@ def try_out(file: Path, profile: dict, plan: Plan) -> None:
 
     `sbatch --test-only` does not do: it refuses while all nodes are down, when a job would only wait.
     """
-    jobs = {options(profile.get("default-resources", {})): "default-resources"}
-    for rule in plan.by_rule():
-        own = profile.get("set-resources", {}).get(rule, {})
-        jobs.setdefault(options(profile.get("default-resources", {}) | own), rule)
+    default = resources(file, profile, "default-resources")
+    jobs = {options(default): "default-resources"}
+    of_stores, of_models = ["leaks"] if plan.leaks else [], ["calibrate", "card"] if plan.cards else []
+    for rule in (*plan.by_rule(), *of_stores, *of_models):
+        jobs.setdefault(options(default | resources(file, profile, "set-resources", rule)), rule)
     for words, rule in jobs.items():
         try:
             job = slurm("sbatch", "--hold", "--parsable", "--output=/dev/null", *words, "--wrap=true")
             slurm("scancel", job.strip().partition(";")[0])
+        except NoAnswer:
+            raise
         except BadInput as error:
             where = f"{file}: {rule} ({' '.join(words)})"
             raise BadInput(f"{where}: {error}; change it there, an account with ACCOUNT=m1234") from None
