@@ -129,7 +129,7 @@ def main():
             one.add_argument("--minutes", type=float, default=9)
             one.add_argument("--sizes", type=int, nargs="+", default=[112, 224], help="pixels")
             one.add_argument("--batch", type=int, default=128, help="galaxies at once")
-            one.add_argument("--recipe", type=Path, default=Path("configs/shipped_first.yaml"))
+            one.add_argument("--recipe", type=Path, default=Path("configs/shipped.yaml"))
     given = vars(parser.parse_args())
     {"pack": pack, "run": run}[given.pop("verb")](**given)
 

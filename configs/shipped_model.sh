@@ -4,13 +4,11 @@
 #
 # DATA and OUT as for shipped_data.sh; BACKBONE is a folder with DINOv2-S. Hours on two CPU cores.
 set -euo pipefail
-data=$1 out=$2 backbone=$(realpath "$3") here=$PWD
-weights=$here/galaxy_sommelier/weights/sommelier-small run=$out/sommelier-small
+data=$1 out=$2 backbone=$3
+weights=galaxy_sommelier/weights/sommelier-small run=$out/sommelier-small
 
 [ -e "$out/all" ] || bash configs/shipped_data.sh "$data" "$out"
-train() { (cd "$out" && sommelier train all --backbone "$backbone" "$@"); }
-train -c "$here/configs/shipped_first.yaml" --out sommelier-small-84
-train -c "$here/configs/shipped.yaml" --from sommelier-small-84 --out sommelier-small
+sommelier train "$out/all" --backbone "$backbone" -c configs/shipped.yaml --out "$run"
 [ -e "$run/model/calibration.json" ] || sommelier calibrate "$run" "$out/all" --split val
 (cd "$out" && sommelier card sommelier-small --store all) # the card names the model as it is given here
 mkdir -p "$weights"

@@ -170,13 +170,13 @@ def test_coverage_against_a_loop(sky, fitted):
     predicted, _, votes, _, mask = sky
     rows = slice(4000, 8000)
     pit = vote_pit(predicted[rows], votes[rows], fitted, mask[rows])
-    table = coverage(pit, levels=(0.5, 0.9), resamples=200).set_index(["question", "level"])
+    table = coverage(pit, levels=(0.5, 0.9)).set_index(["question", "level"])
     for question, part in [*GZ2.slices.items(), ("all", slice(None))]:
         inside = [abs(u - 0.5) <= 0.45 for u in pit[:, part].ravel() if np.isfinite(u)]
         assert table.loc[(question, 0.9), "coverage"] == pytest.approx(np.mean(inside))
     assert table.loc[("all", 0.5), "lower"] < 0.5 < table.loc[("all", 0.5), "upper"]
     assert table.loc[("all", 0.9), "coverage"] == pytest.approx(0.9, abs=0.01)
-    assert np.isnan(coverage(np.full((3, 37), np.nan), resamples=5).coverage).all()
+    assert np.isnan(coverage(np.full((3, 37), np.nan)).coverage).all()
 
 
 def test_reliability_and_ece_against_loops(sky):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'RULES', 'OTHER', 'bootstrap', 'interval', 'leave_one_out', 'spread', 'intervals', 'too_few', 'wilson',
-           'mean_of_shares']
+           'clustered_share', 'mean_of_shares']
 
 # %% ../../nbs/06_evaluation/01_intervals.ipynb #b0000004
 import warnings
@@ -121,8 +121,8 @@ def too_few(name: str, n: int) -> str | None:  # n: galaxies that were scored
 
 # %% ../../nbs/06_evaluation/01_intervals.ipynb #b60bbe34
 def wilson(
-    k: int,  # successes
-    n: int,  # trials
+    k: float,  # successes
+    n: float,  # trials
     level: float = 0.95,
 ) -> tuple[float, float]:  # lower, upper
     """Return Wilson's interval for a share; (NaN, NaN) when n is 0."""
@@ -131,6 +131,20 @@ def wilson(
     z = NormalDist().inv_cdf((1 + level) / 2)
     middle, half = k + z * z / 2, z * np.sqrt(k * (n - k) / n + z * z / 4)
     return max(0.0, float((middle - half) / (n + z * z))), min(1.0, float((middle + half) / (n + z * z)))
+
+# %% ../../nbs/06_evaluation/01_intervals.ipynb #a76e0c58
+def clustered_share(
+    hits: np.ndarray,  # (N,) successes of each galaxy
+    trials: np.ndarray,  # (N,)
+) -> tuple[float, float]:  # lower, upper; NaN without a trial
+    """Return Wilson's interval for a share of trials that are alike within a galaxy."""
+    hits, trials = hits[trials > 0], trials[trials > 0]
+    if not (n := len(trials)):
+        return float("nan"), float("nan")
+    share, total = hits.sum() / trials.sum(), trials.sum()
+    variance = n / max(n - 1, 1) * ((hits - share * trials) ** 2).sum() / total**2
+    alone = min(share * (1 - share) / variance, total) if variance > 0 else n
+    return wilson(share * alone, alone)
 
 # %% ../../nbs/06_evaluation/01_intervals.ipynb #b0000014
 def mean_of_shares(

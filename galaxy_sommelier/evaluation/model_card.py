@@ -213,13 +213,13 @@ def certainty(e: Evidence) -> str:
     return f"Calibration {where}. {share}\n\n{table_of(rows)}"
 
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #8511fbb1
-def weak_answers(e: Evidence) -> list[str]:
-    """List the answers whose 95 % interval reaches the constant."""
+def weak_answers(e: Evidence) -> tuple[list[str], list[str]]:
+    """List the answers whose 95 % interval reaches the constant, and those that have no interval."""
     rows = pd.DataFrame(e.metrics["per_answer"]).set_index("answer").astype(float)
-    weak = rows["rmse_upper"].astype(float) >= rows["constant_rmse"]
+    better = rows["constant_rmse"] - rows["rmse_upper"]
     if "skill_rmse_lower" in rows:
-        weak = rows["skill_rmse_lower"].astype(float) <= 0
-    return weak.index[weak].tolist()
+        better = rows["skill_rmse_lower"].fillna(better)  # the skill needs more galaxies
+    return better.index[better <= 0].tolist(), better.index[better.isna()].tolist()
 
 
 def grouped(answers: list[str], schema: Schema) -> str:
@@ -236,10 +236,11 @@ FEW = 100  # galaxies
 
 def limits_of_scores(e: Evidence) -> list[str]:
     """List what the scores do not show."""
-    m, weak = e.metrics, weak_answers(e)
+    m, (weak, unsure) = e.metrics, weak_answers(e)
     few = [f"{row['question']} ({row['n']})" for row in m["per_question"] if row["n"] < FEW]
     limits = {
         f"No better than a constant, within the 95 % interval: {grouped(weak, e.schema)}.": weak,
+        f"No interval, so perhaps no better than a constant: {grouped(unsure, e.schema)}.": unsure,
         f"Scored on fewer than {FEW} galaxies: {', '.join(few)}.": few,
         "Scored on validation galaxies, which also selected the model; there is no test split.": (
             m["split"] == "val"

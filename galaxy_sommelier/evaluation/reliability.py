@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..catalog.schema import GZ2, Schema
 from .calibration import Calibration, answer_beta, count_probability
-from .intervals import intervals
+from .intervals import clustered_share, intervals
 from .metrics import people
 from .noise_floor import vote_noise
 
@@ -39,18 +39,19 @@ def coverage(
     pit: np.ndarray,  # (N, answers), from `vote_pit`
     schema: Schema = GZ2,
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95),
-    resamples: int = 1000,
-    seed: int = 42,
 ) -> pd.DataFrame:  # question ("all" at the end), level, n (galaxies), coverage, lower, upper
     """Return how often intervals contain the votes."""
     known, rows = np.isfinite(pit), []
     counts = (_with_total(schema.sums(known)) > 0).sum(0)
     for level in levels:
         held = known & (np.abs(pit - 0.5) <= level / 2)
-        sums = np.stack([_with_total(schema.sums(x)) for x in (held, known)], 1).astype(float)
-        lower, upper = intervals(_share, sums, resamples, seed)["share"]
+        hits, trials = (_with_total(schema.sums(x)).astype(float) for x in (held, known))
+        ends = [clustered_share(*each) for each in zip(hits.T, trials.T, strict=True)]
+        lower, upper = np.transpose(ends)
+        total = trials.sum(0)
+        share = np.divide(hits.sum(0), total, out=np.full(total.shape, np.nan), where=total > 0)
         columns = {"question": [*schema.question_names, "all"], "level": level, "n": counts}
-        columns |= {"coverage": _share(sums.sum(0))["share"], "lower": lower, "upper": upper}
+        columns |= {"coverage": share, "lower": lower, "upper": upper}
         rows.append(pd.DataFrame(columns))
     return pd.concat(rows, ignore_index=True)
 
@@ -58,12 +59,6 @@ def coverage(
 def _with_total(counts: np.ndarray) -> np.ndarray:  # (N, Q) -> (N, Q + 1)
     """Append the sum over all questions."""
     return np.concatenate([counts, counts.sum(1, keepdims=True)], 1)
-
-
-def _share(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 2, Q): held and known
-    """Return held / known."""
-    held, known = np.moveaxis(sums, -2, 0)
-    return {"share": np.divide(held, known, out=np.full(np.shape(held), np.nan), where=known > 0)}
 
 # %% ../../nbs/06_evaluation/08_reliability.ipynb #343529dc
 def reliability(
@@ -97,10 +92,15 @@ def calibration_error(
     return sums.assign(ece=sums.ece / sums.n, ece_chance=sums.ece_chance / sums.n).reset_index()
 
 # %% ../../nbs/06_evaluation/08_reliability.ipynb #45ab6b73
-def _volunteers(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 2, Q): p(1-p); squared error less noise
-    """Return the number of volunteers with the same squared error."""
+def _share_of_one(sums: np.ndarray) -> dict[str, np.ndarray]:  # (..., 2, Q): p(1-p); squared error less noise
+    """Return the squared error in units of that of a single volunteer, 1 / n."""
     spread, error = np.moveaxis(sums, -2, 0)
-    return {"volunteers": np.divide(spread, error, out=np.full(np.shape(spread), np.inf), where=error > 0)}
+    return {"error": np.divide(error, spread, out=np.full(np.shape(spread), np.nan), where=spread > 0)}
+
+
+def _crowd(error: np.ndarray) -> np.ndarray:  # of `_share_of_one`
+    """Return the number of volunteers with this error; no number is large enough where it is 0 or less."""
+    return np.divide(1, error, out=np.where(np.isnan(error), np.nan, np.inf), where=error > 0)
 
 
 def equivalent_volunteers(
@@ -116,8 +116,9 @@ def equivalent_volunteers(
     noise = np.where(mask, vote_noise(votes, asked), 0.0)
     error = np.where(mask, (pred - votes / np.maximum(asked, 1)) ** 2, 0.0) - noise
     parts = np.stack([schema.sums(noise * asked), schema.sums(error)], 1)
-    lower, upper = intervals(_volunteers, parts, resamples, seed)["volunteers"]
-    columns = {"volunteers": _volunteers(parts.sum(0))["volunteers"], "lower": lower, "upper": upper}
+    low, high = intervals(_share_of_one, parts, resamples, seed)["error"]
+    ends = {"volunteers": _share_of_one(parts.sum(0))["error"], "lower": high, "upper": low}
+    columns = {name: _crowd(error) for name, error in ends.items()}
     n = (schema.sums(mask) > 0).sum(0)
     table = pd.DataFrame({"question": schema.question_names, "n": n, **columns})
     return table.assign(**{name: table[name].where(table.n > 0) for name in columns})
