@@ -82,7 +82,8 @@ def check_spellings(values: pd.Series, where: str | Path) -> None:  # values: na
         return
     if signs := [name for name in counts.index if not plain_name(name)]:
         what = f"{signs[0]!r} ({how_many(int(counts[signs[0]]), 'row')}), which has no letter and no digit"
-        raise BadInput(f"{where}: column {values.name!r} holds {what}; name the class, or leave the cell empty")
+        advice = "name the class, or leave the cell empty"
+        raise BadInput(f"{where}: column {values.name!r} holds {what}; {advice}")
     what = f"{len(counts)} spellings of {how_many(len(names), 'class', 'classes')}"
     if len(names) == len(counts):
         what = f"{len(counts)} classes, of {MOST} at most"

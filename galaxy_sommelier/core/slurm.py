@@ -266,7 +266,8 @@ def submit_experiment(
     if job := active_job(run):
         raise BadInput(f"{run}: job {job} is still at work in it; wait for it, or run `scancel {job}` first")
     given = [word for pair in pairs for word in ("-p", *pair)] + (["-c", str(config)] if config else [])
-    return run, submit(["sommelier", "run", str(name), *given, "--out", str(run)], profile, run, new=untouched(run))
+    command = ["sommelier", "run", str(name), *given, "--out", str(run)]
+    return run, submit(command, profile, run, new=untouched(run))
 
 # %% ../../nbs/00_core/06_slurm.ipynb #e38c1880
 ENDS = {"ended 0": "COMPLETED", "ended 75": "INTERRUPTED"}

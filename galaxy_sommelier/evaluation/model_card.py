@@ -216,6 +216,7 @@ def certainty(e: Evidence) -> str:
 def weak_answers(e: Evidence) -> tuple[list[str], list[str]]:
     """List the answers whose 95 % interval reaches the constant, and those that have no interval."""
     rows = pd.DataFrame(e.metrics["per_answer"]).set_index("answer").astype(float)
+    rows = rows[rows["n"] > 0]
     better = rows["constant_rmse"] - rows["rmse_upper"]
     if "skill_rmse_lower" in rows:
         better = rows["skill_rmse_lower"].fillna(better)  # the skill needs more galaxies
