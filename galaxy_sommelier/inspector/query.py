@@ -41,6 +41,9 @@ def matching(
         like = get_close_matches(name, table.columns, 1, 0.5)
         mend = f"did you mean {like[0]}?" if like else "type a word of it, and choose from the list"
         raise BadInput(f"query: there is no column {name!r}; {mend}") from None
+    except SyntaxError:
+        what = "query: not complete, or misspelt; write it like confidence > 0.8 and label == 'spiral'"
+        raise BadInput(what) from None
     except Exception as error:  # pandas passes on errors of every kind
         raise BadInput(f"query: {' '.join(str(error).split()) or type(error).__name__}") from None
     found = pd.Series(found, table.index) if np.ndim(found) == 1 and len(found) == len(table) else found
