@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 from click.testing import CliRunner
+from test_workflow import WAITS
 
 from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core import slurm
@@ -598,14 +599,6 @@ def test_an_account_that_slurm_refuses_is_one_line_and_leaves_nothing(cluster, c
     assert "Invalid account or account/partition" in said and "change it there" in said
     assert len(said.splitlines()) == 1 and not runs.parent.exists()
     assert not answer("squeue", "--noheader", "--states=pending")
-
-
-WAITS = """\
-import time
-from pathlib import Path
-Path(out, "started").touch()
-while not Path(out, "go").exists():
-    time.sleep(0.05)"""
 
 
 def test_a_time_limit_that_is_too_short_is_named_and_other_rows_are_finished(
