@@ -287,6 +287,23 @@ def test_broken_images_are_named_and_left_out(kaggle, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_questions_without_votes_are_named(kaggle, tmp_path):
+    """A table of one's own has all votes, those of some questions, or none."""
+    images = sorted((kaggle / "images_training_rev1").iterdir())[:12]
+    table = pd.DataFrame({"id_str": [path.stem for path in images], "path": list(map(str, images))})
+    smooth = dict(zip(GZ2.columns[:3], (0.5, 0.4, 0.1), strict=True))
+    told = {}
+    for name, votes in {"none": {}, "first": smooth}.items():
+        table.assign(**votes).to_csv(tmp_path / f"{name}.csv", index=False)
+        words = ["--root", tmp_path, "--table", f"{name}.csv", "--out", tmp_path / name]
+        code, told[name] = sommelier("prepare", "table", *words)
+        assert code == 0 and len(Store(tmp_path / name)) == 12, told[name]
+    assert "without votes: all questions" in told["none"] and "next: sommelier predict" in told["none"]
+    assert "without votes: disk-edge-on, bar, " in told["first"] and "next: sommelier train" in told["first"]
+    words = ["train", tmp_path / "none", "--out", tmp_path / "run", *SMALL]
+    refused("no galaxy has votes, so there is nothing to learn", *words)
+
+
 # bad input: stores, models, parameters
 
 
