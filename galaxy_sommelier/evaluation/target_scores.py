@@ -96,7 +96,7 @@ def agreement(pred: np.ndarray, votes: np.ndarray) -> dict[str, float]:  # (N, A
 
 # %% ../../nbs/06_evaluation/14_target_scores.ipynb #7059abc9
 def bins_of(n: int) -> int:  # galaxies
-    """Return in how many bins calibration is checked: of ten galaxies or more, ten at most."""
+    """Return in how many bins calibration is checked: one for every ten galaxies, 1 to 10."""
     return min(10, max(1, n // 10))
 
 
