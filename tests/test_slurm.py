@@ -611,7 +611,7 @@ def test_a_time_limit_that_is_too_short_is_named_and_other_rows_are_finished(
     wait_for(lambda: (runs / "one" / "started").exists() or process.poll() is not None, 400)
     jobs = (line.split("|") for line in answer("squeue", "--noheader", "--format=%A|%k"))
     [job] = [job for job, comment in jobs if "run_one" in comment]
-    subprocess.run(["scontrol", "update", f"job={job}", "endtime=now"], check=True)
+    subprocess.run(["scontrol", "update", f"job={job}", "timelimit=1"], check=True)
     said = ended(process, 1)
     [line] = [line for line in said.splitlines() if line.startswith("reproduce: ")]
     assert "one: TIMEOUT after 1 attempt; make its job longer, `runtime` of run_one in " in line

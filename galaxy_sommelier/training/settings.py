@@ -104,6 +104,9 @@ class TrainSettings(Settings):
     drop_path: Share = Field(
         0.1, description='largest share of residual branches dropped, stages "full" and "lora"'
     )
+    patch_drop: Share = Field(
+        0.0, description='share of the patches outside the middle that each step of "full" leaves out, [0, 1)'
+    )
     lora_rank: Whole = Field(8, gt=0, description='rank of the corrections of stage "lora"')
     ema: Share = Field(
         0.0, description="share of the past in a running average of the weights, scored and kept; 0: none"
