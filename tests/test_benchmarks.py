@@ -25,6 +25,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
         ("surveys", ["2000"], "of them right"),
         ("leaks", ["80"], "recall"),
         ("start", ["--repeats", "1"], "sommelier --help"),
+        ("additions", ["--galaxies", "60", "--turns", "1"], "ood_score of 60 galaxies"),
     ],
 )
 def test_a_benchmark_prints_its_table(name, words, row):
