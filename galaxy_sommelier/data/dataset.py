@@ -28,19 +28,23 @@ class GalaxyDataset(torch.utils.data.Dataset):
         self.indices = np.arange(len(store)) if indices is None else np.asarray(indices, dtype=np.int64)
         self.side = max(size, min(round(size * margin), int(size / crop + 1e-6)))  # of that image, pixels
         self.crop = min(1.0, crop * self.side / size)  # share of the frame that it shows
+        self.seen = crop  # the share that the model sees, of a frame of scale 1
 
     def __len__(self):
         return len(self.indices)
 
     def pixels(self, rows: np.ndarray) -> torch.Tensor:  # (n,) of the store -> (n, bands, side, side) uint8
         """Return the images of some galaxies."""
-        crops = np.minimum(1.0, self.crop * self.store.scale[rows])
-        bands = self.store.bands
+        bands, seen = self.store.bands, np.minimum(1.0, self.seen * self.store.scale[rows])
         squares = torch.empty((len(rows), bands, self.side, self.side), dtype=torch.uint8)
-        for crop in np.unique(crops):
-            here = np.flatnonzero(crops == crop)
+        for share in np.unique(seen):
+            here = np.flatnonzero(seen == share)
             images = [self.store.image(rows[i])[..., :bands] for i in here]
-            squares[here] = resize(images, float(crop), self.side)
+            side = min(self.side, int(self.size / share + 1e-6))  # where the frame ends, pixels
+            around = self.side - side
+            edges = (around // 2, around - around // 2)
+            whole = resize(images, min(1.0, float(share) * side / self.size), side)
+            squares[here] = torch.from_numpy(np.pad(whole, ((0, 0), (0, 0), edges, edges), "symmetric"))
         return squares
 
     def __getitems__(self, items: list[int]) -> list[dict]:

@@ -49,7 +49,7 @@ def open_image(
         raise BadImage(name, "has no file")
     if isinstance(image, bytes):
         return check_blank(decode(image, name), name)
-    if not image.exists():
+    if not os.path.exists(image):  # also where its folder may not be searched
         raise BadImage(name, f"there is no file {readable(str(image))}")
     return read_any(image, unit=unit)
 
@@ -196,7 +196,7 @@ def frame_images(table: pd.DataFrame) -> dict[str, Path | None]:  # by id; None 
     rows = zip(check_ids(table["id_str"], "the galaxy table"), table["path"], strict=True)
     is_path = (str, bytes, Path)
     return {
-        galaxy: Path(os.fsdecode(path)) if path and isinstance(path, is_path) else None
+        galaxy: Path(os.fsdecode(path)) if isinstance(path, is_path) and path else None
         for galaxy, path in rows
     }
 
@@ -275,7 +275,7 @@ def input_path(source: str | Path) -> Path:
 def image_states(rows: Iterable[Row]) -> Iterator[str]:
     """Return for each galaxy a text that changes when its image file does, or is exchanged for another."""
     for name, path in rows:
-        if isinstance(path, Path) and path.exists():
+        if isinstance(path, Path) and os.path.exists(path):
             state = path.stat()
             yield f"{name} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
         else:
@@ -301,7 +301,7 @@ def frame_galaxies(table: pd.DataFrame) -> Galaxies:
     """Return the galaxies of a table in memory."""
     if not (paths := frame_images(table)):
         raise BadInput("the galaxy table: no galaxies in this table")
-    if not any(path and path.exists() for path in paths.values()):
+    if not any(path and os.path.exists(path) for path in paths.values()):
         raise no_images("the galaxy table", len(paths), *next(iter(paths.items())))
     return listed_galaxies(len(paths), sha256_of(*image_states(paths.items())), paths.items)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['twin', 'by_new_names', 'union_schema', 'names_in', 'answers_in', 'renamed', 'to_union', 'of_campaign', 'as_decals5',
-           'check_pair', 'common_table', 'survey_weights', 'over_union', 'open_parts', 'kinds_in_union', 'alike',
-           'mix_weights', 'MixedStore', 'write_mixed', 'open_store', 'simulated_mix']
+           'check_pair', 'common_table', 'survey_weights', 'over_union', 'plain_path', 'open_parts', 'kinds_in_union',
+           'alike', 'mix_weights', 'MixedStore', 'write_mixed', 'open_store', 'simulated_mix']
 
 # %% ../../nbs/04_data/06_mixture.ipynb #b4261c9f
 import os
@@ -213,13 +213,19 @@ def over_union(
     return wide
 
 
+def plain_path(path: Path) -> Path:
+    """Return a path without `..`, which behind a symbolic link must not be removed as text."""
+    plain, real = Path(os.path.normpath(path)), path.resolve()
+    return plain if plain.resolve() == real else real
+
+
 def open_parts(
     path: Path,  # of the mixture
     names: list[str],  # folders, relative to `path`
 ) -> dict[str, Store]:
     """Open the stores of a mixture, by their names in it."""
     try:
-        parts = {name: Store(os.path.normpath(path / name)) for name in names}
+        parts = {name: Store(plain_path(path / name)) for name in names}
     except BadInput as error:
         what = f"a store of the mixture cannot be opened ({error})"
         raise BadInput(f"{what}; put it back, or mix again") from error

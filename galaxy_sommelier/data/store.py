@@ -22,13 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ..catalog.kinds import Kinds, kinds_of
+from ..catalog.kinds import Kinds, kinds_of, quantity
 from ..catalog.schema import GZ2, Schema
 from ..catalog.table import check_table, fractions_of, votes_of
 from galaxy_sommelier.core.files import (
     BadInput,
     alone,
     atomic_path,
+    flush,
     how_many,
     read_json,
     remove,
@@ -174,7 +175,7 @@ def _write_shards(folder, table, images, shard_size, report, unit):
 
 def _keep_only(folder, shards):
     """Remove notes, and shards of an earlier, larger attempt."""
-    names = {shard["file"] for shard in shards}
+    names = {INDEX, "store.json", *(shard["file"] for shard in shards)}
     for file in folder.iterdir():
         if file.name not in names:
             file.unlink()
@@ -223,12 +224,13 @@ def write_store(
         except BadInput:  # what is refused leaves nothing behind
             remove(folder)
             raise
-        os.replace(folder, partial)
-        _keep_only(partial, shards)
         by_id = None if split is None else table.set_index("id_str").split
         facts = {"made_by": made_by, "images_from": list(images_from), "kinds": kinds or {}, "scale": scale}
         facts |= {"moved": moved, "bands": bands}
-        _finish(partial, schema, places, shards, report, by_id, facts)
+        _finish(folder, schema, places, shards, report, by_id, facts)
+        flush(folder)  # until here all is kept, whatever happens
+        os.replace(folder, partial)
+        _keep_only(partial, shards)
     return report
 
 # %% ../../nbs/04_data/02_store.ipynb #0c0ed7a7
@@ -352,7 +354,9 @@ class Store(PackedImages):
         self.table = pd.concat(parts, ignore_index=True)
         self.ids = self.table.id_str.tolist()
         self.fractions = fractions_of(self.table, self.schema)  # (N, answers) float32, NaN: nobody was asked
-        self.votes = votes_of(self.table, self.schema)  # (N, answers) int64, or None where they are unknown
+        # (N, answers) int64; None where they are unknown, or the fractions are another quantity
+        cast = all(quantity(kind) == quantity("counts") for kind in self.header.get("kinds", {}).values())
+        self.votes = votes_of(self.table, self.schema) if cast else None
         self.split = self.table.split.to_numpy(object) if "split" in self.table else None  # (N,) or None
         weights = self.table.weight if "weight" in self.table else np.ones(len(self.table))
         self.weights = np.asarray(weights, np.float32)  # (N,) weight of each galaxy in training

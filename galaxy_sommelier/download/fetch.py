@@ -188,10 +188,10 @@ def fetch(
             transfer(session, part, bytes, sure, stop or threading.Event())
         check_file(part, bytes, {"sha256": sha256, "md5": md5}, verified, about)
         flush(part.file)
-        os.replace(part.file, part.path)
+        came = {"url": url, "bytes": part.file.stat().st_size, "sha256": sha256_file(part.file)}
+        os.replace(part.file, part.path)  # its checksum is known: the manifest follows at once
         remove(part.beside)
-    date = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return {"url": url, "bytes": part.path.stat().st_size, "sha256": sha256_file(part.path), "date": date}
+    return came | {"date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
 
 # %% ../../nbs/03_download/04_fetch.ipynb #3e667e89
 MANIFEST = "manifest.json"

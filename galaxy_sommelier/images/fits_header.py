@@ -36,6 +36,8 @@ def number(
 
 # %% ../../nbs/02_images/05_fits_header.ipynb #737a56a2
 WAVELENGTHS = {"u": 355, "g": 477, "r": 623, "i": 763, "z": 913,
+               # of JWST, where a rule for Hubble's names would be wrong
+               "F200W": 1990, "F277W": 2770, "F356W": 3570, "F444W": 4440,
                "U": 366, "B": 436, "V": 545, "R": 641, "I": 798, "Y": 1020, "J": 1220, "H": 1630, "K": 2190}
 
 
@@ -43,7 +45,7 @@ def wavelength(
     band: str,  # e.g. "g" or "F814W"
 ) -> float | None:  # nanometres; None for an unknown band
     """Return the wavelength of a band."""
-    if hubble := re.fullmatch(r"F(\d{3})[A-Z]+", band):
+    if (hubble := re.fullmatch(r"F(\d{3})[A-Z]+", band)) and band not in WAVELENGTHS:
         return float(hubble[1]) * (1 if hubble[1] >= "200" else 10)
     return WAVELENGTHS.get(band)
 

@@ -49,8 +49,8 @@ def with_targets(store: Store, settings: TrainSettings) -> Store:
     counted = settings.smoothing or settings.loss == "votes"
     if counted and store.votes is None:
         raise BadInput(
-            f"{store.path}: has no numbers of votes, which loss 'votes' and smoothing need; "
-            "use neither with this store"
+            f"{store.path}: has no numbers of votes for all questions, as they were cast, which loss 'votes' "
+            "and smoothing need; use neither with this store, or prepare it with --kind counts"
         )
     train, store = store.indices("train"), copy.copy(store)
     store.fractions, store.weights = store.fractions.copy(), store.weights.copy()
