@@ -14,6 +14,7 @@ from astropy.io import fits
 from commands import refused, sommelier
 from PIL import Image
 
+from galaxy_sommelier.catalog.campaigns import DECALS5
 from galaxy_sommelier.catalog.gz2 import KAGGLE_COLUMNS
 from galaxy_sommelier.catalog.schema import GZ2, Schema, kaggle_form
 from galaxy_sommelier.cli.main import main
@@ -66,6 +67,20 @@ def test_reference_ids_weigh_the_other_galaxies_and_leave_the_test_alone(kaggle,
     assert abs(store.weights[~test].mean() - 1) < 1e-6 and store.weights.min() > 0
     lists[-1] = lists[1]  # a test galaxy may not be in the reference
     refused("holds 0 of 30 galaxies", "prepare", "kaggle", "--root", kaggle, "--out", tmp_path / "no", *lists)
+
+
+def test_reference_ids_and_class_folders_know_the_tree_of_the_table(kaggle, tmp_path):
+    images = sorted((kaggle / "images_training_rev1").iterdir())
+    votes = DECALS5.normalise(np.random.default_rng(0).random((len(images), len(DECALS5.answers))))
+    table = pd.DataFrame(votes, columns=DECALS5.columns).assign(campaign=DECALS5.name, split="mine")
+    table = table.assign(id_str=[path.stem for path in images], path=list(map(str, images)))
+    table.to_csv(tmp_path / "table.csv", index=False)
+    table[["id_str"]][10:25].to_csv(tmp_path / "reference.csv", index=False)
+    lists = ["--reference-ids", tmp_path / "reference.csv", "--class-folders", tmp_path / "classes"]
+    words = ["--root", tmp_path, "--table", "table.csv", "--out", tmp_path / "store"]
+    code, output = sommelier("prepare", "table", *words, *lists)
+    assert code == 0 and "column `split` is replaced" in output, output
+    assert Store(tmp_path / "store").weights.std() > 0 and (tmp_path / "classes").is_dir()
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +308,8 @@ def test_questions_without_votes_are_named(kaggle, tmp_path):
     table = pd.DataFrame({"id_str": [path.stem for path in images], "path": list(map(str, images))})
     smooth = dict(zip(GZ2.columns[:3], (0.5, 0.4, 0.1), strict=True))
     told = {}
-    for name, votes in {"none": {}, "first": smooth}.items():
+    bar = {"bar_yes_fraction": 0.3, "bar_no_fraction": 0.7}
+    for name, votes in {"none": {}, "first": smooth, "bar": bar, "gap": smooth | bar}.items():
         table.assign(**votes).to_csv(tmp_path / f"{name}.csv", index=False)
         words = ["--root", tmp_path, "--table", f"{name}.csv", "--out", tmp_path / name]
         code, told[name] = sommelier("prepare", "table", *words)
@@ -302,6 +318,10 @@ def test_questions_without_votes_are_named(kaggle, tmp_path):
     assert "without votes: disk-edge-on, bar, " in told["first"] and "next: sommelier train" in told["first"]
     words = ["train", tmp_path / "none", "--out", tmp_path / "run", *SMALL]
     refused("no galaxy has votes, so there is nothing to learn", *words)
+    # a bar is asked of disks that are not edge-on: how many were asked is unknown
+    assert "never learned" in told["gap"] and told["gap"].count("bar") == 1 and "never learned" not in told["first"]
+    words[1] = tmp_path / "bar"
+    refused("no galaxy has votes for smooth-or-featured, on which", *words)
 
 
 # bad input: stores, models, parameters

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['CROWD', 'LEVEL', 'WIDTHS', 'tempered', 'votes_log_likelihood', 'Calibration', 'calibrate', 'learnt_calibration',
            'keep_old', 'write_calibration', 'read_calibration', 'measured_on', 'answer_beta', 'count_probability',
-           'answer_intervals', 'fraction_coverage', 'calibrate_fractions', 'add_intervals', 'half_width',
+           'answer_intervals', 'fraction_coverage', 'calibrate_fractions', 'for_kinds', 'add_intervals', 'half_width',
            'number_intervals', 'calibration_of', 'intervals_of']
 
 # %% ../../nbs/06_evaluation/07_calibration.ipynb #04d27c2c
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 from scipy.stats import beta
 
+from ..catalog.kinds import Kinds, across
 from ..catalog.schema import GZ2, Schema
 from ..core.files import BadInput, read_json, sha256_file, write_json
 from .metrics import reached
@@ -54,6 +55,7 @@ class Calibration:
     strength: np.ndarray  # (questions,) volunteers; NaN where too few galaxies were available
     galaxies: np.ndarray  # (questions,) used for the fit; NaN where not counted
     step: float = 0.0  # the ends of intervals are rounded outwards to multiples of it
+    kinds: Kinds = field(default_factory=dict)  # of the fractions that it was measured on; empty: unknown
 
     def table(self) -> pd.DataFrame:
         """Return the numbers as a table, indexed by question."""
@@ -124,7 +126,7 @@ def write_calibration(
     table, schema = calibration.table().astype(object), calibration.schema
     rows = table.where(lambda t: t.notna(), None).reset_index().to_dict("records")
     facts = {"schema": schema.name, "schema_fingerprint": schema.fingerprint, "measured_on": measured_on}
-    facts |= {"questions": rows, "step": calibration.step}
+    facts |= {"questions": rows, "step": calibration.step, "kinds": calibration.kinds}
     facts["ood_scores"] = np.sort(scores)[:: max(1, len(scores) // 1000)].round(3)
     kept = keep_old(Path(path))
     write_json(path, facts)
@@ -141,7 +143,8 @@ def read_calibration(path: str | Path, schema: Schema = GZ2) -> Calibration:
         )
     rows = pd.DataFrame(stored["questions"])
     numbers = (rows[name].to_numpy(float) for name in ("temperature", "strength"))
-    return Calibration(schema, *numbers, rows["galaxies"].to_numpy(int), stored.get("step", 0.0))
+    facts = stored.get("step", 0.0), stored.get("kinds", {})
+    return Calibration(schema, *numbers, rows["galaxies"].to_numpy(int), *facts)
 
 
 def measured_on(
@@ -237,6 +240,15 @@ def calibrate_fractions(
     best = np.where(enough >= min_galaxies, best, np.nan)
     return Calibration(schema, np.ones(size), best, enough, 1 / CROWD)
 
+# %% ../../nbs/06_evaluation/07_calibration.ipynb #991d60a2
+def for_kinds(
+    calibration: Calibration,
+    kinds: Kinds,  # of predicted fractions; empty: unknown
+) -> Calibration:
+    """Leave out the questions that were measured on another quantity than is predicted."""
+    other = np.isin(calibration.schema.question_names, across(calibration.kinds, kinds))
+    return replace(calibration, strength=np.where(other, np.nan, calibration.strength))
+
 # %% ../../nbs/06_evaluation/07_calibration.ipynb #3451d31e
 def add_intervals(
     predictions: pd.DataFrame,  # with <question>_<answer>_fraction
@@ -244,8 +256,8 @@ def add_intervals(
     level: float = 0.9,
 ) -> pd.DataFrame:  # with <question>_<answer>_lower and _upper
     """Add an interval for each fraction."""
-    schema = calibration.schema
-    ends = answer_intervals(predictions[schema.columns].to_numpy(float), calibration, level)
+    schema, fits = calibration.schema, for_kinds(calibration, predictions.attrs.get("kinds", {}))
+    ends = answer_intervals(predictions[schema.columns].to_numpy(float), fits, level)
     columns = {}
     for name, end in zip(("lower", "upper"), ends, strict=True):
         columns |= {f"{answer}_{name}": end[:, j] for j, answer in enumerate(schema.answers)}

@@ -6,7 +6,8 @@
 __all__ = ['UNKNOWN', 'STAGE_TEXT', 'ANATOMY', 'LEARNED', 'SHOWN', 'FEW', 'CHANGED', 'DATASETS_OF', 'PAPERS', 'number', 'between',
            'plain_text', 'table_of', 'facts', 'model_facts', 'sources', 'surveys', 'made_by', 'copies', 'kinds_named',
            'data', 'headline', 'questions', 'certainty', 'weak_answers', 'grouped', 'limits_of_scores',
-           'limits_of_training', 'limits_of_model', 'data_licences', 'licences', 'use', 'card_text', 'model_card']
+           'limits_of_training', 'without_intervals', 'limits_of_model', 'data_licences', 'licences', 'use',
+           'card_text', 'model_card']
 
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #65c58ee8
 import html
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..catalog.kinds import KINDS, name_of
+from ..catalog.kinds import KINDS, across, name_of
 from ..catalog.schema import Schema
 from ..core.files import atomic_path, how_many
 from ..data.store import Store
@@ -24,7 +25,7 @@ from ..download.datasets import DATASETS
 from ..download.hub import shipped_models
 from .card_figure import card_figure
 from .evaluate import HEADLINE
-from .evidence import Evidence, gather
+from .evidence import Evidence, gather, part_of
 from .figures import save
 
 # %% ../../nbs/06_evaluation/13_model_card.ipynb #9f3f662e
@@ -271,6 +272,14 @@ def limits_of_training(e: Evidence) -> dict[str, bool]:  # text -> whether it ap
     }
 
 
+def without_intervals(e: Evidence) -> list[str]:
+    """Name the questions whose intervals were measured on another quantity than a kind that is predicted."""
+    measured, config = e.calibration.kinds if e.calibration else {}, part_of(e.run, "model/config.json")
+    named = {name_of(each): across(measured, each) for each in config.get("kinds", [])}
+    return [f"Predictions of {name} have no intervals for {', '.join(other)}: they were measured on "
+            f"{name_of(measured)}." for name, other in named.items() if other]  # fmt: skip
+
+
 def limits_of_model(e: Evidence) -> list[str]:
     """List what model, data and calibration do not allow."""
     uncertain = []
@@ -278,7 +287,7 @@ def limits_of_model(e: Evidence) -> list[str]:
         uncertain = e.calibration.table().query("strength.isna()").index.tolist()
     here = {"store_fingerprint": e.config["store_fingerprint"], "split": e.metrics["split"]}
     same = here.items() <= (e.measured_on or {}).items()
-    limits = limits_of_training(e) | {
+    limits = limits_of_training(e) | dict.fromkeys(without_intervals(e), True) | {
         "No intervals: it was not calibrated.": e.calibration is None,
         f"No intervals for {', '.join(uncertain)}: too few galaxies to calibrate.": uncertain,
         "Calibrated on the galaxies on which the coverage was measured, which flatters it.": same,

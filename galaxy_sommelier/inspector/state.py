@@ -24,7 +24,7 @@ from .table import OWN, values_of
 def increasing(
     values: np.ndarray,  # (N,) float16, float32 or float64
 ) -> np.ndarray:  # (N,) positions
-    """Return the order from the smallest number to the largest; equal ones stay as they are, NaN comes last."""
+    """Return the order from the smallest number to the largest; equal ones stay in place, NaN comes last."""
     values = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN without a sign, one zero
     bits = values.view(f"u{values.itemsize}")
     top = bits.dtype.type(1 << 8 * values.itemsize - 1)  # the sign

@@ -241,8 +241,8 @@ def predict_rows(
     report.ok = len(ids)
     table = prediction_table(ids, np.concatenate(values), model)
     table = table.assign(embedding=pd.Series(seen, dtype=object)) if embeddings else table
-    table = additions.apply(table) if additions else table
     table.attrs["kinds"] = dict(model.config.kinds[kind]) if model.config.kinds else {}
+    table = additions.apply(table) if additions else table
     table.attrs["model_folder"] = str(Path(model.name_or_path).resolve()) if model.name_or_path else ""
     return table, report
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.kinds import Kinds, across, name_of
+from ..catalog.schema import kaggle_form
 from ..catalog.targets import is_own
 from ..core.files import BadInput, read_json, write_json
 from ..core.provenance import environment
@@ -43,9 +44,12 @@ def check_splits(
     folds: int = 0,  # of a probe that is cross-validated
 ) -> str:  # what is predicted at the end: "test", "val" where no test galaxy has votes, or `HELD_OUT`
     """Check that a store has the splits and votes that a stage needs."""
-    known, fault = np.isfinite(store.fractions).any(axis=1), None
+    known, fault = np.isfinite(kaggle_form(store.fractions, store.schema)).any(axis=1), None
     if not known.any():
+        first = store.schema.question_names[0]
         fault = "no galaxy has votes, so there is nothing to learn; prepare it from a table of votes"
+        if np.isfinite(store.fractions).any():  # how many were asked follows from the questions before
+            fault = f"no galaxy has votes for {first}, on which all its other questions depend; add them"
         raise BadInput(f"{store.path}: {fault}")
     counts = {split: int(known[store.indices(split)].sum()) for split in ("train", "val", "test")}
     folded = folds and stage == "probe"

@@ -174,7 +174,7 @@ def drop_patches(
     kind = backbone.config.model_type
     if share and (kind in POOLED or kind == "dinov3_vit"):  # the latter knows a patch by its place in the row
         family = backbone_facts(backbone)["kind"]
-        raise BadInput(f"patch_drop: {family} cannot leave out patches; leave it out, or take a DINOv2 or ViT")
+        raise BadInput(f"patch_drop: {family} needs all patches; leave the setting out, or take a DINOv2")
     prefix = prefix_length(backbone) if share else 0
 
     def thin(module, inputs, tokens):  # (B, tokens, D) -> (B, fewer, D)
