@@ -264,7 +264,7 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     schema = schema_of(galaxies, root)
     chosen = confident(galaxies, options["kind"], schema) if class_folders else None  # refused before packing
     if "split" in galaxies:
-        click.echo("the table's column `split` is replaced; --test-ids and --val-ids take over a split of yours")
+        click.echo("the table's column `split` is replaced; --test-ids and --val-ids take your own")
     made = {"split": splits, "max_bad": max_bad, "made_by": f"sommelier prepare {source}"}
     made |= {"kinds": galaxies.attrs["kinds"], "scale": scale, "moved": galaxies.attrs["moved"]}
     made |= {"unit": unit}
