@@ -266,6 +266,24 @@ def test_sort_mode_by_keyboard_alone(opened, tmp_path):
     assert screen.out(".gs-tiles").is_visible()
 
 
+def test_another_question_in_sort_mode_has_its_own_answers(opened, tmp_path):
+    screen = opened()
+    screen.press("s")
+    state, answers = screen.view.state, screen.out(".gs-card-answer")
+    for task in ("bar", "", "spiral-arm-count", "bar", "disk-edge-on", ""):
+        screen.out(".gs-task").select_option(task)
+        screen.rest()
+        assert answers.count() == len(state.answers)
+        before = int((state.answered != "").sum())
+        answers.nth(1).click()
+        screen.rest()
+        assert int((state.answered != "").sum()) == before + 1
+        assert sorted(said(tmp_path / "labels.csv").values()).count(state.answers[1]) >= 1
+        screen.out(".gs-last button").first.click()  # undone, its galaxy is looked at, its answer not pressed
+        screen.rest()
+        assert screen.out(".gs-card-answer[aria-pressed=true]").count() == 0
+
+
 def test_a_question_of_the_tree_is_asked_where_it_belongs(opened, tmp_path):
     screen = opened()
     screen.out(".gs-task").select_option("bar")

@@ -33,6 +33,7 @@ function makeSort(app) {
     list.forEach((one, i) => {
       const node = answerButton(app, answers, one.value, "", i);
       node.classList.add("gs-card-answer");
+      node.dataset.value = one.value;  // new facts may be drawn before these answers are
       node.setAttribute("aria-label", one.words);
       node.prepend(make(null, "span", "", one.words));
       if (one.jpeg?.byteLength) {
@@ -48,8 +49,7 @@ function makeSort(app) {
     const mine = app.get("facts").mine ?? {}, field = app.get("controls").task || "label";
     question.textContent = one.question;
     make(question, "span", "gs-quiet", app.get("facts").id ?? "");
-    [...answers.children].forEach((node, i) =>
-      node.setAttribute("aria-pressed", app.get("examples")[i].value === mine[field]));
+    for (const node of answers.children) node.setAttribute("aria-pressed", node.dataset.value === mine[field]);
     const {done: ready, total, skipped, test} = one.progress;
     bar.style.width = `${total ? 100 * ready / total : 0}%`;
     progress.setAttribute("aria-valuenow", ready);
