@@ -141,6 +141,58 @@ def test_keys_work_after_every_click_but_in_text_boxes_and_none_leaves_the_scree
     assert screen.tab.evaluate("leaked") == 0
 
 
+HOLD = """([selector, key]) => {
+  const node = document.querySelector(selector), more = {key, bubbles: true, cancelable: true};
+  const press = repeat => node.dispatchEvent(new KeyboardEvent("keydown", {...more, repeat}));
+  return [false, true, true].map(press);
+}"""
+
+
+def test_a_key_that_is_held_does_one_thing_and_unbound_keys_are_the_browsers(opened):
+    screen = opened()
+
+    def hold(key, where=".gs-tiles"):
+        taken = screen.tab.evaluate(HOLD, [where, key])
+        screen.rest()
+        return taken
+
+    assert hold("ArrowRight") == [False] * 3 and screen.view.state.cursor == 3  # taken from the browser
+    for key in ("F5", "F12", "Shift", "x"):
+        screen.view.state.error = "named"
+        assert hold(key) == [True] * 3 and screen.view.state.error == "named"
+    screen.press("s")
+    first = screen.view.state.current
+    hold("1", ".gs-sort")
+    assert screen.view.desk.sorting["progress"]["done"] == 1
+    screen.press("1", "1", "1")
+    for key, done in (("u", 3), ("ArrowLeft", 2)):
+        hold(key, ".gs-sort")
+        assert screen.view.desk.sorting["progress"]["done"] == done
+    hold("ArrowRight", ".gs-sort")
+    assert screen.view.desk.sorting["progress"]["skipped"] == 1
+    assert screen.view.state.answered[first] != ""
+
+
+def test_escape_closes_a_menu_before_it_leaves_sort_mode_or_marks(opened):
+    screen = opened()
+    screen.press("Control+a")
+    marked = screen.view.state.marked
+    screen.click(".gs-look summary")
+    for selector in (".gs-look summary", ".gs-order"):
+        screen.out(selector).focus()
+        screen.press("Escape")
+        assert screen.view.state.marked == marked and "gs-tiles" in screen.focused()
+    assert screen.out(".gs-look[open]").count() == 0
+    screen.press("Escape")
+    assert not screen.view.state.marked
+    screen.press("s")
+    screen.out(".gs-task").focus()
+    screen.press("Escape")
+    assert screen.view.mode == "sort"
+    screen.press("Escape")
+    assert screen.view.mode == "gallery"
+
+
 def test_agree_then_another_class_shows_one_of_them(opened):
     screen = opened()
     screen.view.state.query = "label != 'featured'"

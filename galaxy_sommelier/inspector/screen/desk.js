@@ -91,6 +91,9 @@ function link(app, undo) {
     () => clearInterval(look));
 }
 
+const STEERS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+const BOUND = new Set([...STEERS, "Escape", ..."0123456789adgsu "]);  // what Python knows
+
 /** Keys work everywhere on the screen but in text boxes, and none reaches the notebook. */
 function keys(app, query) {
   const {root} = app;
@@ -101,20 +104,32 @@ function keys(app, query) {
   root.addEventListener("keydown", event => {
     if (app.dead) return;
     const target = event.target, key = event.key, control = event.ctrlKey || event.metaKey;
-    if (app.help.open) { app.help.hide(); event.preventDefault(); return; }
+    const sorting = app.get("controls").mode === "sort", steers = STEERS.includes(key);
+    const bound = control ? key === "a"
+      : BOUND.has(key) || own[key] || key === "Enter" && sorting && app.get("sorting").ended;
+    if (app.help.open) {
+      if (!event.repeat) app.help.hide();
+      if (bound) event.preventDefault();
+      return;
+    }
     if (control && key === "s") {
       event.preventDefault();
       app.say("labels are on disk already; to save the notebook, click outside the inspector first");
       return;
     }
     if (target.matches("input[type=text]")) { if (key === "Escape") app.home(); return; }
-    if (event.altKey || control && key !== "a" || key === "Tab") return;
+    if (event.altKey || !bound) return;
     if (target.matches("select") && key !== "Escape") return;
-    const steers = key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(key);
     if (target.matches("input[type=range]") && steers) return;
     if (target.matches("button, summary, a") && [" ", "Enter"].includes(key)) return;
     event.preventDefault();
-    if (key === "Escape") { root.querySelector("details[open]")?.removeAttribute("open"); app.home(); }
+    if (event.repeat && (sorting || !steers)) return;  // a key that is held would label what nobody has seen
+    if (key === "Escape") {
+      const menu = root.querySelector("details[open]");
+      menu?.removeAttribute("open");
+      app.home();
+      if (menu || target.matches("select")) return;
+    }
     if (own[key]) own[key]();
     else app.send({do: "key", key: control ? `Control+${key}` : key, columns: app.columns});
   });
