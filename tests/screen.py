@@ -39,7 +39,7 @@ const model = {
     });
   },
 };
-window.model = model;
+Object.assign(window, {model, heard});
 desk.initialize({model});
 """
 SYNCED = ("key", "fixed", "legend", "places", "groups", "here", "controls", "tiles", "badges", "examples",

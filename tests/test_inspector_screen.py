@@ -193,6 +193,31 @@ def test_escape_closes_a_menu_before_it_leaves_sort_mode_or_marks(opened):
     assert screen.view.mode == "gallery"
 
 
+def test_a_typed_comment_outlives_a_disk_that_refuses_and_another_galaxy(opened, tmp_path):
+    screen = opened()
+    box, state = screen.out("input[aria-label=comment]"), screen.view.state
+    ids = state.table.id_str[state.rows[:2]].tolist()
+    good, state.annotations.path = state.annotations.path, tmp_path  # as a disk that refuses
+    box.fill("two arms")
+    screen.press("Enter")
+    assert "not saved" in screen.out(".gs-error").inner_text() and box.input_value() == "two arms"
+    screen.press("ArrowRight")
+    assert box.input_value() == ""
+    state.annotations.path = good
+    screen.press("ArrowLeft")
+    assert box.input_value() == "two arms"
+    box.focus()
+    screen.press("Enter")
+    assert said(good) == {(ids[0], "comment"): "two arms"}
+    box.fill("a ring")  # and now another galaxy comes, as by SAMP
+    screen.tab.evaluate("row => model.send({do: 'open', row})", int(state.rows[1]))
+    screen.rest()
+    assert state.current == state.rows[1] and box.input_value() == ""
+    box.fill("dropped")
+    screen.press("Escape")
+    assert said(good) == {(ids[0], "comment"): "a ring"} and box.input_value() == ""
+
+
 def test_agree_then_another_class_shows_one_of_them(opened):
     screen = opened()
     screen.view.state.query = "label != 'featured'"
@@ -237,6 +262,19 @@ def test_a_query_is_completed_in_plain_words_and_each_condition_is_a_chip(opened
     assert screen.out(".gs-id").inner_text() == "sim-000007" and screen.out(".gs-head .gs-chip").is_visible()
 
 
+def test_a_value_of_two_words_is_completed(opened, tmp_path):
+    galaxies = pd.DataFrame({"id_str": ["a", "b", "c"], "kind": ["tidal tail", "tidal arm", "plain"]})
+    screen = opened(galaxies, predictions=None, annotations=tmp_path / "kinds.csv")
+    box = screen.out(".gs-query input")
+    for begun in ("kind == 'tidal t", "kind == 'tidal ", "kind == tidal t", "kind == 'tida", "kind =="):
+        box.fill("")
+        box.press_sequentially(begun)
+        screen.out(".gs-choice", has_text="tidal tail").click()
+        assert re.fullmatch(r"kind == ?'tidal tail' ", box.input_value())
+    screen.press("Enter")
+    assert screen.view.desk.here["found"] == 1
+
+
 def test_an_applied_query_gives_the_keyboard_back_and_a_class_is_completed(opened):
     screen = opened()
     screen.press("/")
@@ -256,7 +294,8 @@ def test_every_chip_can_be_removed_however_long_it_is_and_tiles_are_whole(opened
     screen.view.handle({"do": "mark", "rows": [0, 1]})
     query = "smooth-or-featured_featured-or-disk_predicted > 0 and confidence < 0.9"
     screen.out(".gs-query input").fill(query)
-    screen.press("/", "Enter")
+    screen.press("Enter")
+    assert len(screen.view.desk.status["chips"]) == 2
     line = screen.out(".gs-where").bounding_box()
     for cross in screen.out(".gs-where .gs-x").all():
         box = cross.bounding_box()
@@ -267,6 +306,17 @@ def test_every_chip_can_be_removed_however_long_it_is_and_tiles_are_whole(opened
     screen.tab.wait_for_function(
         "[...document.querySelectorAll('.gs-tiles')].every(one => one.scrollHeight <= one.clientHeight)"
     )
+
+
+def test_a_double_click_removes_one_chip_and_pages_come_back_after_sort_mode(opened):
+    screen = opened()
+    screen.out(".gs-query input").fill(" and ".join(f"confidence > 0.0{i}" for i in (1, 2, 3)))
+    screen.press("Enter")
+    screen.out(".gs-where .gs-x").first.dblclick()
+    screen.rest()
+    assert screen.view.state.query == "confidence > 0.02 and confidence > 0.03"
+    screen.press("s", "1", "g")
+    assert screen.out(".gs-page").all_inner_texts()[0].startswith("1 of ")
 
 
 def test_the_theme_of_a_notebook_has_nothing_to_style(opened):
@@ -474,6 +524,21 @@ def test_a_lost_kernel_takes_no_input(opened, tmp_path):
     screen.out(".gs-tile").nth(2).click(force=True)
     assert len(screen.asked) == asked and not (tmp_path / "labels.csv").exists()
     screen.shot("dead")
+
+
+def test_a_screen_that_is_removed_is_freed_and_one_that_comes_back_works(opened):
+    screen = opened()
+    screen.tab.evaluate("""() => {
+      window.sheet = document.querySelector(".gs-sheet");
+      window.blobs = new Set([...sheet.querySelectorAll("img")].map(one => one.src).filter(Boolean));
+      URL.revokeObjectURL = address => blobs.delete(address);
+      sheet.remove();
+    }""")
+    screen.tab.wait_for_function("!blobs.size && Object.values(heard).flat().length === 1")  # change:key
+    screen.tab.evaluate("document.body.append(sheet)")
+    screen.out(".gs-tiles").focus()
+    screen.press("ArrowRight")
+    assert screen.out(".gs-inspector").count() == 1 and screen.view.state.cursor == 1
 
 
 def test_odd_ids_missing_images_and_a_file_that_was_edited(opened, tmp_path):

@@ -46,6 +46,8 @@ class Looking:
     def do_click(self, row: int, how: str) -> None:  # how: "plain", "range", "toggle"
         """Move to a tile; mark it, or all up to it."""
         state = self.state
+        if row not in state.rows:  # it has gone since
+            return
         place = int(np.flatnonzero(state.rows == row)[0])
         if how == "toggle":
             state.marked = state.marked ^ {row}
@@ -58,7 +60,8 @@ class Looking:
 
     def do_mark(self, rows: list[int], add: bool = False) -> None:
         """Mark galaxies."""
-        self.state.marked = frozenset(rows) | (self.state.marked if add else frozenset())
+        found = frozenset(row for row in rows if row in self.state.rows)
+        self.state.marked = found | (self.state.marked if add else frozenset())
 
     def do_open(self, row: int) -> None:
         """Look at a galaxy, whether the gallery shows it or not; sort mode is left if it would not ask it."""
@@ -90,9 +93,9 @@ class Looking:
             if text == before:  # asked again, perhaps after an error
                 self.state.find()
 
-    def do_drop(self, chip: int) -> None:
-        """Take a condition away."""
-        chips(self.state)[chip][1]()
+    def do_drop(self, chip: str) -> None:  # its words
+        """Take a condition away, if it is still there."""
+        dict(chips(self.state)).get(chip, lambda: None)()
 
     def do_all(self) -> None:
         """Leave the queue or the lasso."""

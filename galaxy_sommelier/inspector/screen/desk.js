@@ -46,7 +46,12 @@ function open(model, host) {
   app.later.forEach(act => act());
   app.on = null;
   keys(app, query);
-  return () => undo.forEach(act => act());
+  return () => {
+    app.dead = true;
+    undo.forEach(act => act());
+    root.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
+    root.remove();
+  };
 }
 
 /** Messages to the kernel, each answered; when the kernel has gone, say so and take no input. */
@@ -140,19 +145,34 @@ function keys(app, query) {
   root.addEventListener("change", event => { if (event.target.matches("select")) app.home(); });
 }
 
-/** Take the place of the stored contact sheet of this model, wherever it is shown. */
+/** Take the place of the stored contact sheet of this model, wherever and as long as it is shown. */
 function mount(model) {
-  const sheets = () => document.querySelectorAll(`.gs-${model.get("key")}:not([data-live])`);
-  const find = () => model.get("key") && sheets().forEach(sheet => {
-    sheet.dataset.live = "yes";
-    sheet.querySelectorAll("img").forEach(image => { image.hidden = true; });
-    open(model, sheet);
-  });
+  const live = new Map();  // contact sheet -> what closes the screen in its place
+  const hide = (sheet, hidden) => sheet.querySelectorAll("img").forEach(image => { image.hidden = hidden; });
+  const close = sheet => {
+    live.get(sheet)();
+    live.delete(sheet);
+    delete sheet.dataset.live;  // it may come back
+    hide(sheet, false);
+  };
+  const find = () => {
+    [...live.keys()].filter(sheet => !sheet.isConnected).forEach(close);
+    const name = model.get("key");
+    if (name) document.querySelectorAll(`.gs-${name}:not([data-live])`).forEach(sheet => {
+      sheet.dataset.live = "yes";
+      hide(sheet, true);
+      live.set(sheet, open(model, sheet));
+    });
+  };
   find();
   model.on("change:key", find);
   const watch = new MutationObserver(find);
   watch.observe(document.body, {childList: true, subtree: true});
-  return () => watch.disconnect();
+  return () => {
+    watch.disconnect();
+    model.off("change:key", find);
+    [...live.keys()].forEach(close);
+  };
 }
 
 export default {initialize: ({model}) => mount(model), render: ({model, el}) => open(model, el)};
