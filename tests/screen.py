@@ -2,6 +2,7 @@
 
 import base64
 import os
+import random
 from pathlib import Path
 
 from galaxy_sommelier.inspector.desk import module
@@ -38,10 +39,9 @@ const model = {
     });
   },
 };
-window.model = model;
+Object.assign(window, {model, heard});
 desk.initialize({model});
 """
-# in the order in which they are set, and so told to the screen
 SYNCED = ("key", "fixed", "legend", "places", "groups", "here", "controls", "tiles", "badges", "examples",
           "sorting", "facts", "image", "status", "shown", "near")  # fmt: skip
 
@@ -59,7 +59,7 @@ class Screen:
     """An inspector in a page of its own."""
 
     def __init__(self, browser, view, width=1300, height=860, dark=False):
-        self.view, self.asked, self.errors = view, [], []
+        self.view, self.asked, self.errors, self.random = view, [], [], random.Random(1)
         scheme = "dark" if dark else "light"
         self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.tab = self.context.new_page()
@@ -79,12 +79,13 @@ class Screen:
         self.rest()
 
     def answer(self, message, buffers):
-        """Carry out a message, and return the traits that it has changed."""
+        """Carry out a message, and return the traits that it has changed, in any order, as a kernel does."""
         self.asked.append(message)
         before = {name: getattr(self.view.desk, name) for name in SYNCED}
         self.view.handle(message, [base64.b64decode(one) for one in buffers])
         now = {name: getattr(self.view.desk, name) for name in SYNCED}
-        return {name: plain(value) for name, value in now.items() if value is not before[name]}
+        changed = [name for name, value in now.items() if value != before[name]]
+        return {name: plain(now[name]) for name in self.random.sample(changed, len(changed))}
 
     def rest(self):
         """Wait until all messages are answered, and the screen has sent its last one, `rest`."""

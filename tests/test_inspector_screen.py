@@ -141,6 +141,83 @@ def test_keys_work_after_every_click_but_in_text_boxes_and_none_leaves_the_scree
     assert screen.tab.evaluate("leaked") == 0
 
 
+HOLD = """([selector, key]) => {
+  const node = document.querySelector(selector), more = {key, bubbles: true, cancelable: true};
+  const press = repeat => node.dispatchEvent(new KeyboardEvent("keydown", {...more, repeat}));
+  return [false, true, true].map(press);
+}"""
+
+
+def test_a_key_that_is_held_does_one_thing_and_unbound_keys_are_the_browsers(opened):
+    screen = opened()
+
+    def hold(key, where=".gs-tiles"):
+        taken = screen.tab.evaluate(HOLD, [where, key])
+        screen.rest()
+        return taken
+
+    assert hold("ArrowRight") == [False] * 3 and screen.view.state.cursor == 3  # taken from the browser
+    for key in ("F5", "F12", "Shift", "x"):
+        screen.view.state.error = "named"
+        assert hold(key) == [True] * 3 and screen.view.state.error == "named"
+    screen.press("s")
+    first = screen.view.state.current
+    hold("1", ".gs-sort")
+    assert screen.view.desk.sorting["progress"]["done"] == 1
+    screen.press("1", "1", "1")
+    for key, done in (("u", 3), ("ArrowLeft", 2)):
+        hold(key, ".gs-sort")
+        assert screen.view.desk.sorting["progress"]["done"] == done
+    hold("ArrowRight", ".gs-sort")
+    assert screen.view.desk.sorting["progress"]["skipped"] == 1
+    assert screen.view.state.answered[first] != ""
+
+
+def test_escape_closes_a_menu_before_it_leaves_sort_mode_or_marks(opened):
+    screen = opened()
+    screen.press("Control+a")
+    marked = screen.view.state.marked
+    screen.click(".gs-look summary")
+    for selector in (".gs-look summary", ".gs-order"):
+        screen.out(selector).focus()
+        screen.press("Escape")
+        assert screen.view.state.marked == marked and "gs-tiles" in screen.focused()
+    assert screen.out(".gs-look[open]").count() == 0
+    screen.press("Escape")
+    assert not screen.view.state.marked
+    screen.press("s")
+    screen.out(".gs-task").focus()
+    screen.press("Escape")
+    assert screen.view.mode == "sort"
+    screen.press("Escape")
+    assert screen.view.mode == "gallery"
+
+
+def test_a_typed_comment_outlives_a_disk_that_refuses_and_another_galaxy(opened, tmp_path):
+    screen = opened()
+    box, state = screen.out("input[aria-label=comment]"), screen.view.state
+    ids = state.table.id_str[state.rows[:2]].tolist()
+    good, state.annotations.path = state.annotations.path, tmp_path  # as a disk that refuses
+    box.fill("two arms")
+    screen.press("Enter")
+    assert "not saved" in screen.out(".gs-error").inner_text() and box.input_value() == "two arms"
+    screen.press("ArrowRight")
+    assert box.input_value() == ""
+    state.annotations.path = good
+    screen.press("ArrowLeft")
+    assert box.input_value() == "two arms"
+    box.focus()
+    screen.press("Enter")
+    assert said(good) == {(ids[0], "comment"): "two arms"}
+    box.fill("a ring")  # and now another galaxy comes, as by SAMP
+    screen.tab.evaluate("row => model.send({do: 'open', row})", int(state.rows[1]))
+    screen.rest()
+    assert state.current == state.rows[1] and box.input_value() == ""
+    box.fill("dropped")
+    screen.press("Escape")
+    assert said(good) == {(ids[0], "comment"): "a ring"} and box.input_value() == ""
+
+
 def test_agree_then_another_class_shows_one_of_them(opened):
     screen = opened()
     screen.view.state.query = "label != 'featured'"
@@ -185,6 +262,19 @@ def test_a_query_is_completed_in_plain_words_and_each_condition_is_a_chip(opened
     assert screen.out(".gs-id").inner_text() == "sim-000007" and screen.out(".gs-head .gs-chip").is_visible()
 
 
+def test_a_value_of_two_words_is_completed(opened, tmp_path):
+    galaxies = pd.DataFrame({"id_str": ["a", "b", "c"], "kind": ["tidal tail", "tidal arm", "plain"]})
+    screen = opened(galaxies, predictions=None, annotations=tmp_path / "kinds.csv")
+    box = screen.out(".gs-query input")
+    for begun in ("kind == 'tidal t", "kind == 'tidal ", "kind == tidal t", "kind == 'tida", "kind =="):
+        box.fill("")
+        box.press_sequentially(begun)
+        screen.out(".gs-choice", has_text="tidal tail").click()
+        assert re.fullmatch(r"kind == ?'tidal tail' ", box.input_value())
+    screen.press("Enter")
+    assert screen.view.desk.here["found"] == 1
+
+
 def test_an_applied_query_gives_the_keyboard_back_and_a_class_is_completed(opened):
     screen = opened()
     screen.press("/")
@@ -204,7 +294,8 @@ def test_every_chip_can_be_removed_however_long_it_is_and_tiles_are_whole(opened
     screen.view.handle({"do": "mark", "rows": [0, 1]})
     query = "smooth-or-featured_featured-or-disk_predicted > 0 and confidence < 0.9"
     screen.out(".gs-query input").fill(query)
-    screen.press("/", "Enter")
+    screen.press("Enter")
+    assert len(screen.view.desk.status["chips"]) == 2
     line = screen.out(".gs-where").bounding_box()
     for cross in screen.out(".gs-where .gs-x").all():
         box = cross.bounding_box()
@@ -215,6 +306,17 @@ def test_every_chip_can_be_removed_however_long_it_is_and_tiles_are_whole(opened
     screen.tab.wait_for_function(
         "[...document.querySelectorAll('.gs-tiles')].every(one => one.scrollHeight <= one.clientHeight)"
     )
+
+
+def test_a_double_click_removes_one_chip_and_pages_come_back_after_sort_mode(opened):
+    screen = opened()
+    screen.out(".gs-query input").fill(" and ".join(f"confidence > 0.0{i}" for i in (1, 2, 3)))
+    screen.press("Enter")
+    screen.out(".gs-where .gs-x").first.dblclick()
+    screen.rest()
+    assert screen.view.state.query == "confidence > 0.02 and confidence > 0.03"
+    screen.press("s", "1", "g")
+    assert screen.out(".gs-page").all_inner_texts()[0].startswith("1 of ")
 
 
 def test_the_theme_of_a_notebook_has_nothing_to_style(opened):
@@ -264,6 +366,24 @@ def test_sort_mode_by_keyboard_alone(opened, tmp_path):
     assert screen.view.desk.status["chips"][0].startswith("queue 0/")
     screen.press("g")
     assert screen.out(".gs-tiles").is_visible()
+
+
+def test_another_question_in_sort_mode_has_its_own_answers(opened, tmp_path):
+    screen = opened()
+    screen.press("s")
+    state, answers = screen.view.state, screen.out(".gs-card-answer")
+    for task in ("bar", "", "spiral-arm-count", "bar", "disk-edge-on", ""):
+        screen.out(".gs-task").select_option(task)
+        screen.rest()
+        assert answers.count() == len(state.answers)
+        before = int((state.answered != "").sum())
+        answers.nth(1).click()
+        screen.rest()
+        assert int((state.answered != "").sum()) == before + 1
+        assert sorted(said(tmp_path / "labels.csv").values()).count(state.answers[1]) >= 1
+        screen.out(".gs-last button").first.click()  # undone, its galaxy is looked at, its answer not pressed
+        screen.rest()
+        assert screen.out(".gs-card-answer[aria-pressed=true]").count() == 0
 
 
 def test_a_question_of_the_tree_is_asked_where_it_belongs(opened, tmp_path):
@@ -404,6 +524,21 @@ def test_a_lost_kernel_takes_no_input(opened, tmp_path):
     screen.out(".gs-tile").nth(2).click(force=True)
     assert len(screen.asked) == asked and not (tmp_path / "labels.csv").exists()
     screen.shot("dead")
+
+
+def test_a_screen_that_is_removed_is_freed_and_one_that_comes_back_works(opened):
+    screen = opened()
+    screen.tab.evaluate("""() => {
+      window.sheet = document.querySelector(".gs-sheet");
+      window.blobs = new Set([...sheet.querySelectorAll("img")].map(one => one.src).filter(Boolean));
+      URL.revokeObjectURL = address => blobs.delete(address);
+      sheet.remove();
+    }""")
+    screen.tab.wait_for_function("!blobs.size && Object.values(heard).flat().length === 1")  # change:key
+    screen.tab.evaluate("document.body.append(sheet)")
+    screen.out(".gs-tiles").focus()
+    screen.press("ArrowRight")
+    assert screen.out(".gs-inspector").count() == 1 and screen.view.state.cursor == 1
 
 
 def test_odd_ids_missing_images_and_a_file_that_was_edited(opened, tmp_path):

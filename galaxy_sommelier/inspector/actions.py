@@ -33,20 +33,21 @@ class Looking:
             key_actions(self.state, columns).get(key, lambda: None)()
 
     def _sort_key(self, key):
-        answers = {str((i + 1) % 10): value for i, value in enumerate(self.state.answers[:10])}
-        actions = dict.fromkeys((" ", "ArrowRight"), self.do_skip)
+        actions = {str((i + 1) % 10): lambda value=value: self.do_answer(value)
+                   for i, value in enumerate(self.state.answers[:10])}  # fmt: skip
+        actions |= dict.fromkeys((" ", "ArrowRight"), self.do_skip)
         actions |= dict.fromkeys(("u", "ArrowLeft"), self.do_undo)
         actions |= dict.fromkeys(("g", "Escape"), lambda: self.do_mode("gallery"))
+        actions |= {"a": self.do_agree, "d": self.do_disagree}
         if self.queue.ended:
             actions["Enter"] = self.do_suggest
-        else:
-            actions |= {"a": self.do_agree, "d": self.do_disagree}
-            actions |= {key: lambda value=value: self.do_answer(value) for key, value in answers.items()}
         actions.get(key, lambda: None)()
 
     def do_click(self, row: int, how: str) -> None:  # how: "plain", "range", "toggle"
         """Move to a tile; mark it, or all up to it."""
         state = self.state
+        if row not in state.rows:  # it has gone since
+            return
         place = int(np.flatnonzero(state.rows == row)[0])
         if how == "toggle":
             state.marked = state.marked ^ {row}
@@ -59,11 +60,17 @@ class Looking:
 
     def do_mark(self, rows: list[int], add: bool = False) -> None:
         """Mark galaxies."""
-        self.state.marked = frozenset(rows) | (self.state.marked if add else frozenset())
+        found = frozenset(row for row in rows if row in self.state.rows)
+        self.state.marked = found | (self.state.marked if add else frozenset())
 
     def do_open(self, row: int) -> None:
-        """Look at a galaxy, whether the gallery shows it or not."""
+        """Look at a galaxy, whether the gallery shows it or not; sort mode is left if it would not ask it."""
         self.state.open(row)
+        if self.mode == "sort":
+            self.queue.advance()
+            if self.queue.ended or self.state.current != row:
+                self.mode = "gallery"
+                self.state.open(row)
 
     def do_back(self) -> None:
         """Leave a galaxy that the gallery does not show."""
@@ -80,15 +87,15 @@ class Looking:
     def do_query(self, text: str) -> None:
         """Filter; a word that is the id of a galaxy leads to that galaxy."""
         if text.strip() in self.state.ids:
-            self.state.jump(text)
+            self.do_open(int(self.state.ids.get_loc(text.strip())))
         else:
             self.state.query, before = text, self.state.query
             if text == before:  # asked again, perhaps after an error
                 self.state.find()
 
-    def do_drop(self, chip: int) -> None:
-        """Take a condition away."""
-        chips(self.state)[chip][1]()
+    def do_drop(self, chip: str) -> None:  # its words
+        """Take a condition away, if it is still there."""
+        dict(chips(self.state)).get(chip, lambda: None)()
 
     def do_all(self) -> None:
         """Leave the queue or the lasso."""
@@ -128,8 +135,8 @@ class Annotating:
     """Messages about annotations and what becomes of them."""
 
     def do_answer(self, value: str) -> None:
-        """Give a class or an answer; in sort mode, go on to the next galaxy."""
-        self._annotate(lambda: self.state.answer(value))
+        """Give a class or an answer."""
+        self._annotate(self.state.answer, value)
 
     def do_agree(self) -> None:
         """Confirm the class in the table."""
@@ -137,7 +144,7 @@ class Annotating:
 
     def do_disagree(self) -> None:
         """Reject the class in the table."""
-        self.state.disagree()
+        self._annotate(self.state.disagree)
 
     def do_text(self, field: str, value: str, row: int) -> None:
         """Save a flag or a comment of the galaxy for which it was typed."""
@@ -146,19 +153,16 @@ class Annotating:
     def do_undo(self, id: str | None = None) -> None:
         """Take back the newest click, or the newest on one galaxy."""
         self.state.undo(id)
-        self.queue.ended = False
 
-    def _annotate(self, click):
-        click()
-        if self.mode == "sort" and not self.state.error:
-            self.queue.advance()
+    def _annotate(self, click, *values):
+        if self.mode != "sort" or not self.queue.ended:  # at the end no galaxy is asked
+            click(*values)
 
     def do_mode(self, mode: str) -> None:  # "gallery" or "sort"
         """Change between the gallery and sort mode."""
         self.mode = mode
         if mode == "sort":
             self.state.marked = frozenset()
-            self.queue.advance()
 
     def do_task(self, task: str) -> None:
         """Ask another question."""
@@ -204,11 +208,11 @@ class Annotating:
 
     def _chosen_elsewhere(self, place):
         if place < len(self._sent):
-            in_kernel(lambda: self.state.open(int(self._sent[place])))
+            in_kernel(lambda: self.do_open(int(self._sent[place])))
 
     def _pointed_elsewhere(self, ra, dec):
         row = nearest(self.state.table, ra, dec)
-        in_kernel(lambda: self.state.open(row) if row is not None else None)
+        in_kernel(lambda: self.do_open(row) if row is not None else None)
 
 # %% ../../nbs/09_inspector/13_actions.ipynb #f6196bb9
 def in_kernel(do: Callable) -> None:

@@ -220,16 +220,17 @@ class AnnotationFile:
         ids = exact_ids(pd.Series(list(changes), name="id_str", dtype=object), "annotation")
         for values in changes.values():
             check_annotation(values, self.schema)
-        self.clicks.append(self._write(dict(zip(ids, changes.values(), strict=True))))
+        click = self._write(dict(zip(ids, changes.values(), strict=True)))
+        if any(before != after for values in click.values() for before, after in values.values()):
+            self.clicks.append(click)  # else there is nothing to undo
 
     def undo(self, galaxy: str | None = None) -> list[str]:  # ids; empty where there is nothing to undo
         """Take back this object's newest click, or its newest on one galaxy."""
-        clicks = [click for click in self.clicks if galaxy in (None, *click)]
-        if not clicks:
+        places = [i for i, click in enumerate(self.clicks) if galaxy in (None, *click)]
+        if not places:
             return []
-        self._write(clicks[-1], back=True)
-        self.clicks.remove(clicks[-1])  # only once it is on disk
-        return list(clicks[-1])
+        self._write(self.clicks[places[-1]], back=True)
+        return list(self.clicks.pop(places[-1]))  # only once it is on disk
 
     def _write(self, changes, back=False):
         """Write changes, or take back a click; return {galaxy: {field: (before, after)}}."""

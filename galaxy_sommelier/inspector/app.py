@@ -79,6 +79,8 @@ class Screen:
     def draw(self) -> None:
         """Draw what has changed."""
         state, look, desk = self.state, self.look, self.desk
+        if self.mode == "sort":  # whatever has changed: no test galaxy is asked, and none twice
+            self.queue.advance()
         self.album.hurry(PATIENCE)
         with desk.hold_sync():
             desk.here, desk.controls = here_of(state), self._controls()

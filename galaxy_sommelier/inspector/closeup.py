@@ -169,7 +169,7 @@ class LargeImage:
             return
         self.row, self.patch, self.bands, self.channels, self.problem = row, None, None, {}, ""
         try:
-            self.bands, self.pixels = self.album.bands(row), self.album.image(row)
+            self.bands, self.pixels = self.album.whole(row)
             self.channels = fits_channels(self.bands) if self.bands else image_channels(self.pixels)
         except BadInput as error:
             self.problem, self.row = getattr(error, "reason", str(error)), None  # a disk may come back

@@ -52,7 +52,7 @@ class Desk(anywidget.AnyWidget):
 
 # %% ../../nbs/09_inspector/11_desk.ipynb #c71e6131
 KEYS = {
-    "← → ↑ ↓": "move between galaxies",
+    "← → ↑ ↓": "move between galaxies; in sort mode: ← undoes, → skips",
     "PageUp PageDown": "turn the page (also the wheel)",
     "Home End": "first, last galaxy",
     "1 ... 9": "give a class, or an answer",

@@ -77,9 +77,12 @@ class Album:
         """Return the image of a row, or raise `BadImage`."""
         return self._soon(self._image, row)
 
-    def bands(self, row: int) -> FitsImage | None:
-        """Return the bands of a row's FITS file, None where there is none."""
-        return self._soon(self._bands, row)
+    def whole(self, row: int) -> tuple[FitsImage | None, np.ndarray]:
+        """Return the bands of a row's FITS file, None where there is none, and the image, both at once."""
+        return self._soon(self._whole, row)
+
+    def _whole(self, row):
+        return self._bands(row), self._image(row)
 
     def _image(self, row):
         name = self.table.id_str.iloc[row]

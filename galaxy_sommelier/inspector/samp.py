@@ -39,7 +39,9 @@ class Samp:
         from astropy.samp import SAMPHubError, SAMPIntegratedClient, SAMPProxyError
 
         if self.client is not None and self.client.is_connected:
-            return
+            with suppress(OSError, SAMPProxyError):  # the hub has gone, or is another one since
+                self.client.get_registered_clients()
+                return
         client = SAMPIntegratedClient(name="Galaxy Sommelier", description="galaxies under inspection")
         try:
             client.connect()

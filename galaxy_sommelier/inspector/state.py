@@ -217,8 +217,8 @@ class Inspection(PagedSelection):
 
     @observe("task")
     def _change_task(self, change):
-        self.find()
         self.sync()
+        self.find()
 
     def kept(self) -> np.ndarray:  # (N,) bool
         """Return which rows pass the query and, where there is a task, would be asked."""

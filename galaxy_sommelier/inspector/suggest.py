@@ -58,7 +58,7 @@ def farthest(
 
 # %% ../../nbs/09_inspector/05_suggest.ipynb #abf08f68
 def informative(
-    table: pd.DataFrame,  # from `inspection_table`
+    table: pd.DataFrame,  # from `inspection_table`; those with a text in `mine` are left out
     count: int = 50,  # number of suggestions
     embeddings: np.ndarray | None = None,  # (N, D), one row per row of the table
     among: np.ndarray | None = None,  # rows of the table to choose from; None = all
@@ -85,7 +85,8 @@ def show_suggestions(state: Annotator, count: int = 50) -> None:
     """Show the galaxies to annotate next."""
     state.choose(None)  # earlier suggestions do not limit the choice; the query does
     try:
-        rows = informative(state.table, count, state.embeddings, state.rows)
+        table = state.table.filter(["uncertainty", "disagreement", "split"]).assign(mine=state.answered)
+        rows = informative(table, count, state.embeddings, state.rows)
     except BadInput as error:
         state.error = str(error)
         return
@@ -116,7 +117,7 @@ class Queue:
     def advance(self, skip: bool = False, again: bool = False) -> None:
         """Go to the next galaxy without an answer; `again`: to those that were skipped as well."""
         state = self.state
-        if skip and state.current is not None:
+        if skip and not self.ended and state.current is not None:
             self._skipped[state.current] = True
         if again:
             self._skipped[:] = False

@@ -59,10 +59,12 @@ function makeChips(app) {
     line.replaceChildren();
     const total = count(here.total), found = here.found === here.total ? "" : `${count(here.found)} of `;
     make(make(line, "span", "gs-count", found + total), "span", "gs-word", " galaxies");
-    for (const [i, chip] of status.chips.entries()) {
+    for (const chip of status.chips) {
       const node = make(line, "span", "gs-chip");
       make(node, "span", "gs-words", chip, {title: chip});
-      button(node, "\u00d7", `remove ${chip}`, () => app.send({do: "drop", chip: i}), "gs-x");
+      // the second click of a double click may be on a chip that has come here meanwhile
+      const drop = event => event.detail < 2 && app.send({do: "drop", chip});
+      button(node, "\u00d7", `remove ${chip}`, drop, "gs-x");
     }
     if (here.marked.length) {
       const node = make(line, "span", "gs-chip gs-marks");
@@ -78,8 +80,7 @@ function makeChips(app) {
     }
     app.root.classList.toggle("gs-stale", here.stale);
   });
-  app.on("here", draw);
-  app.on("status", draw);
+  for (const name of ["here", "status", "controls"]) app.on(name, draw);
 }
 
 function makeStatus(app) {

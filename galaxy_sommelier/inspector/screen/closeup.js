@@ -140,29 +140,34 @@ function drawNear(app, box, one) {
 /** Flag and comment; saved with Enter, or when the box is left, for the galaxy they were typed for. */
 function makeTexts(app, parent) {
   const box = make(parent, "div", "gs-texts");
-  let row = -1;
+  const typed = new Map();  // [row, field] as JSON -> what is not on disk yet
+  let row, mine = {};
   const boxes = ["flag", "comment"].map(field => {
     const node = make(box, "input", "gs-text", "", {type: "text", placeholder: field, "aria-label": field});
-    node.dataset.field = field;
-    const save = () => {
-      if (node.value !== node.dataset.known) app.send({do: "text", field, value: node.value, row});
-      node.dataset.known = node.value;
+    const key = () => JSON.stringify([row, field]);
+    node.show = () => { node.value = typed.get(key()) ?? mine[field] ?? ""; };
+    node.save = () => {
+      const name = key(), value = typed.get(name);
+      if (value === (mine[field] ?? "")) typed.delete(name);
+      if (!typed.has(name)) return;
+      app.send({do: "text", field, value, row}, [], () => {
+        if (!app.get("status").error && typed.get(name) === value) typed.delete(name);
+      });
     };
+    node.addEventListener("input", () => typed.set(key(), node.value));
     node.addEventListener("keydown", event => {
-      if (event.key === "Enter") { save(); app.home(); }
-      if (event.key === "Escape") node.value = node.dataset.known;
+      if (event.key === "Enter") app.home();
+      if (event.key === "Escape") { typed.delete(key()); node.show(); }
     });
-    node.addEventListener("blur", save);
+    node.addEventListener("blur", node.save);
     return node;
   });
   return {
     set(one) {
-      for (const node of boxes) {
-        if (one.row !== row || document.activeElement !== node) {
-          node.value = node.dataset.known = (one.mine ?? {})[node.dataset.field] ?? "";
-        }
-      }
+      if (one.row !== row) boxes.forEach(node => node.save());
       row = one.row;
+      mine = one.mine ?? {};
+      boxes.forEach(node => node.show());
     },
   };
 }

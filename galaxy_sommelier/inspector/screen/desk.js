@@ -46,7 +46,12 @@ function open(model, host) {
   app.later.forEach(act => act());
   app.on = null;
   keys(app, query);
-  return () => undo.forEach(act => act());
+  return () => {
+    app.dead = true;
+    undo.forEach(act => act());
+    root.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
+    root.remove();
+  };
 }
 
 /** Messages to the kernel, each answered; when the kernel has gone, say so and take no input. */
@@ -91,6 +96,9 @@ function link(app, undo) {
     () => clearInterval(look));
 }
 
+const STEERS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+const BOUND = new Set([...STEERS, "Escape", ..."0123456789adgsu "]);  // what Python knows
+
 /** Keys work everywhere on the screen but in text boxes, and none reaches the notebook. */
 function keys(app, query) {
   const {root} = app;
@@ -101,20 +109,32 @@ function keys(app, query) {
   root.addEventListener("keydown", event => {
     if (app.dead) return;
     const target = event.target, key = event.key, control = event.ctrlKey || event.metaKey;
-    if (app.help.open) { app.help.hide(); event.preventDefault(); return; }
+    const sorting = app.get("controls").mode === "sort", steers = STEERS.includes(key);
+    const bound = control ? key === "a"
+      : BOUND.has(key) || own[key] || key === "Enter" && sorting && app.get("sorting").ended;
+    if (app.help.open) {
+      if (!event.repeat) app.help.hide();
+      if (bound) event.preventDefault();
+      return;
+    }
     if (control && key === "s") {
       event.preventDefault();
       app.say("labels are on disk already; to save the notebook, click outside the inspector first");
       return;
     }
     if (target.matches("input[type=text]")) { if (key === "Escape") app.home(); return; }
-    if (event.altKey || control && key !== "a" || key === "Tab") return;
+    if (event.altKey || !bound) return;
     if (target.matches("select") && key !== "Escape") return;
-    const steers = key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(key);
     if (target.matches("input[type=range]") && steers) return;
     if (target.matches("button, summary, a") && [" ", "Enter"].includes(key)) return;
     event.preventDefault();
-    if (key === "Escape") { root.querySelector("details[open]")?.removeAttribute("open"); app.home(); }
+    if (event.repeat && (sorting || !steers)) return;  // a key that is held would label what nobody has seen
+    if (key === "Escape") {
+      const menu = root.querySelector("details[open]");
+      menu?.removeAttribute("open");
+      app.home();
+      if (menu || target.matches("select")) return;
+    }
     if (own[key]) own[key]();
     else app.send({do: "key", key: control ? `Control+${key}` : key, columns: app.columns});
   });
@@ -125,19 +145,34 @@ function keys(app, query) {
   root.addEventListener("change", event => { if (event.target.matches("select")) app.home(); });
 }
 
-/** Take the place of the stored contact sheet of this model, wherever it is shown. */
+/** Take the place of the stored contact sheet of this model, wherever and as long as it is shown. */
 function mount(model) {
-  const sheets = () => document.querySelectorAll(`.gs-${model.get("key")}:not([data-live])`);
-  const find = () => model.get("key") && sheets().forEach(sheet => {
-    sheet.dataset.live = "yes";
-    sheet.querySelectorAll("img").forEach(image => { image.hidden = true; });
-    open(model, sheet);
-  });
+  const live = new Map();  // contact sheet -> what closes the screen in its place
+  const hide = (sheet, hidden) => sheet.querySelectorAll("img").forEach(image => { image.hidden = hidden; });
+  const close = sheet => {
+    live.get(sheet)();
+    live.delete(sheet);
+    delete sheet.dataset.live;  // it may come back
+    hide(sheet, false);
+  };
+  const find = () => {
+    [...live.keys()].filter(sheet => !sheet.isConnected).forEach(close);
+    const name = model.get("key");
+    if (name) document.querySelectorAll(`.gs-${name}:not([data-live])`).forEach(sheet => {
+      sheet.dataset.live = "yes";
+      hide(sheet, true);
+      live.set(sheet, open(model, sheet));
+    });
+  };
   find();
   model.on("change:key", find);
   const watch = new MutationObserver(find);
   watch.observe(document.body, {childList: true, subtree: true});
-  return () => watch.disconnect();
+  return () => {
+    watch.disconnect();
+    model.off("change:key", find);
+    [...live.keys()].forEach(close);
+  };
 }
 
 export default {initialize: ({model}) => mount(model), render: ({model, el}) => open(model, el)};

@@ -6,7 +6,7 @@ function completions(text, columns) {
   const column = value && columns.find(one => one.name === value[1]);
   if (column?.values.length) {
     const begun = value[2].toLowerCase();
-    const part = text.match(/['"]?[^'"=\s]*$/)[0];
+    const part = text.match(/['"]?[^'"=]*$/)[0].trimStart();
     return {part, found: column.values.filter(one => one.toLowerCase().startsWith(begun))
       .map(one => [`'${one}' `, one])};
   }

@@ -33,6 +33,7 @@ function makeSort(app) {
     list.forEach((one, i) => {
       const node = answerButton(app, answers, one.value, "", i);
       node.classList.add("gs-card-answer");
+      node.dataset.value = one.value;  // new facts may be drawn before these answers are
       node.setAttribute("aria-label", one.words);
       node.prepend(make(null, "span", "", one.words));
       if (one.jpeg?.byteLength) {
@@ -48,8 +49,9 @@ function makeSort(app) {
     const mine = app.get("facts").mine ?? {}, field = app.get("controls").task || "label";
     question.textContent = one.question;
     make(question, "span", "gs-quiet", app.get("facts").id ?? "");
-    [...answers.children].forEach((node, i) =>
-      node.setAttribute("aria-pressed", app.get("examples")[i].value === mine[field]));
+    for (const node of answers.children) {
+      node.setAttribute("aria-pressed", node.dataset.value === mine[field]);
+    }
     const {done: ready, total, skipped, test} = one.progress;
     bar.style.width = `${total ? 100 * ready / total : 0}%`;
     progress.setAttribute("aria-valuenow", ready);
@@ -70,7 +72,7 @@ function drawLast(app, strip, last) {
   strip.replaceChildren();
   for (const one of last) {
     const node = button(strip, "", `undo ${one.words} of ${one.id}`,
-      () => app.send({do: "undo", id: one.id}), "gs-mini");
+      event => event.detail < 2 && app.send({do: "undo", id: one.id}), "gs-mini");
     if (one.jpeg?.byteLength) picture(node, one.jpeg, one.id);
     make(node, "span", "", one.words);
   }
