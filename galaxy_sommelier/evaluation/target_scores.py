@@ -216,7 +216,7 @@ def evaluate_targets(
     predictions: pd.DataFrame,  # from `read_predictions`
     store: Store,  # of labelled galaxies
     split: str | None = None,
-) -> dict:  # `target_scores`, and learned: galaxies left out, None where that is not known
+) -> dict:  # `target_scores`, and learned: galaxies left out, None where not all are known
     """Score predictions without the galaxies that their model was trained on."""
     folder = predictions.attrs.get("model_folder")
     learned = read_learned(folder) if folder and split != "train" else None
@@ -227,5 +227,5 @@ def evaluate_targets(
         what = f"the model was trained on all of their {how_many(len(seen), 'galaxy')}"
         raise BadInput(f"predictions: {what}; score it on others, or read the scores of its run")
     rows = np.arange(len(store)) if split is None else store.indices(split)
-    learned = predictions.id_str[seen].isin([store.ids[i] for i in rows])
-    return target_scores(predictions[~seen], store, split) | {"learned": int(learned.sum())}
+    left = int(predictions.id_str[seen].isin([store.ids[i] for i in rows]).sum()) if learned.complete else None
+    return target_scores(predictions[~seen], store, split) | {"learned": left}

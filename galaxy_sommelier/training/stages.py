@@ -16,6 +16,7 @@ import torch
 
 from ..catalog.classes import label
 from ..catalog.kinds import name_of
+from ..catalog.targets import is_own
 from ..core.files import BadInput, alone, atomic_path, how_many, remove
 from ..core.provenance import new_run_folder, seed_everything
 from ..data.learned import Learned, hashed, read_learned, write_learned
@@ -27,6 +28,7 @@ from galaxy_sommelier.models.model import (
     GalaxyModel,
     build_model,
     freeze,
+    is_model,
     load_model,
     model_folder,
     parameter_groups,
@@ -71,27 +73,29 @@ def shape(model: GalaxyModel) -> dict[str, str]:
 # %% ../../nbs/07_training/08_stages.ipynb #80fc6667
 def learned_from(
     store: Store,
-    stage: str,  # one of `settings.STAGES`
-    start_from: str | Path | None,  # the model that the training starts from
-    folds: int = 0,  # of a probe that is cross-validated, and so learns from "val", too
-) -> Learned | None:  # None: unknown, as it is of the start
+    settings: TrainSettings,
+    start_from: str | Path | None = None,  # a run folder, or a model folder, with the weights to start from
+) -> Learned:
     """Return which galaxies a training learns from; refuse a start that has learned from test galaxies."""
-    before = read_learned(model_folder(start_from)) if start_from else None
-    if start_from and before is None:
-        return None
+    s, before = settings, Learned(hashed([]), hashed([]))
+    # a backbone that knows galaxies of your own labels is not refused: their card says so
+    taught = is_model(s.backbone) and not is_own(store.schema)
+    start = start_from or (s.backbone if taught else None)
+    if start:
+        before = read_learned(model_folder(start)) or Learned(hashed([]), hashed([]), complete=False)
     ids = {split: [store.ids[i] for i in store.indices(split)] for split in ("train", "val", "test")}
-    for split in ("val", "test") if before else ():
+    for split in ("val", "test"):
         if number := int(before.seen(ids[split], val=split == "test").sum()):
             what = (
                 f"was trained on {number} of {how_many(len(ids[split]), 'galaxy')} in split {split!r} "
                 f"of {store.path}"
             )
             raise BadInput(
-                f"{start_from}: {what}; prepare the store with --test-ids and --val-ids of that training"
+                f"{start}: {what}; prepare the store with --test-ids and --val-ids of that training"
             )
-    if stage == "baseline":
-        return before or Learned(hashed([]), hashed([]))
-    if folds and stage == "probe":
+    if s.stage == "baseline":
+        return before
+    if s.folds and s.stage == "probe":  # cross-validated, it learns from "val", too
         ids["train"] += ids["val"]
     return Learned(hashed(ids["train"]), hashed(ids["val"])).both(before)
 
@@ -226,15 +230,14 @@ SAVED = {"fp32": torch.float32, "fp16": torch.float16}
 def save_model(
     model: GalaxyModel,
     out: Path,  # the run folder
-    learned: Learned | None,  # the galaxies that it has learned from; None: unknown
+    learned: Learned,  # the galaxies that it has learned from
     precision: str = "fp32",  # of the saved weights, "fp32" or "fp16"
 ) -> None:
     """Write `model/`, whole or not at all."""
     remove(out / "model")
     with disk_errors(out / "model"), atomic_path(out / "model") as folder:
         model.to(SAVED[precision]).save_pretrained(folder)
-        if learned:
-            write_learned(learned, folder)
+        write_learned(learned, folder)
 
 # %% ../../nbs/07_training/08_stages.ipynb #75ca0769
 def train(
@@ -250,7 +253,7 @@ def train(
     targets, done = with_targets(store, s), (out / "metrics.json").exists()
     trained = done or has_weights(out)
     if not trained:
-        learned = learned_from(store, s.stage, start_from, s.folds)
+        learned = learned_from(store, s, start_from)
         seed_everything(s.seed)
         model = make_model(store, s, start_from)
     if main:
