@@ -146,6 +146,7 @@ def kinds_named(e: Evidence) -> str | None:
 def data(e: Evidence) -> str:
     """Describe the galaxies of training and test."""
     m, reports = e.metrics, [part.header.get("report") for part in sources(e)]
+    by = f" (cross-validated in {e.config['folds']} folds)" if m["split"] == "held out" else ""
     left_out = sum(len(report["bad"]) for report in reports) if reports and all(reports) else None
     return facts(
         {
@@ -156,7 +157,7 @@ def data(e: Evidence) -> str:
             "kind of vote fractions": kinds_named(e),
             "copies of a galaxy on two sides of the split": copies(e),
             "images left out": left_out,
-            "scored on": f"{m['split']}, {how_many(m['n'], 'galaxy')}; checksum of their ids {m['ids_sha']}",
+            "scored on": f"{m['split']}{by}, {how_many(m['n'], 'galaxy')}; checksum of their ids {m['ids_sha']}",
         }
     )
 
@@ -276,8 +277,9 @@ def limits_of_model(e: Evidence) -> list[str]:
     uncertain = []
     if e.calibration is not None:
         uncertain = e.calibration.table().query("strength.isna()").index.tolist()
-    here = {"store_fingerprint": e.config["store_fingerprint"], "split": e.metrics["split"]}
-    same = here.items() <= (e.measured_on or {}).items()
+    measured, scored = e.measured_on or {}, e.metrics["split"]
+    same = measured.get("store_fingerprint") == e.config["store_fingerprint"]
+    same = same and scored in (measured.get("split"), "held out")  # the latter are galaxies of every split
     limits = limits_of_training(e) | {
         "No intervals: it was not calibrated.": e.calibration is None,
         f"No intervals for {', '.join(uncertain)}: too few galaxies to calibrate.": uncertain,
