@@ -192,7 +192,7 @@ def error_against_cost(
     constant = table.iloc[0]
     line = {"color": "0.35", "linestyle": "--", "linewidth": 1.2}
     axis.axhline(constant["kaggle_rmse"], label=constant["backbone"], **line)
-    axis.set(xscale="log", xlabel="10⁹ operations per image, forward", ylabel="RMSE, 37 columns")
+    axis.set(xscale="log", xlabel="10⁹ operations per image, forward", ylabel="RMSE, all answers")
     axis.xaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 3, 5, 7)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(plt.NullFormatter())
