@@ -232,7 +232,7 @@ def finish(
     """Predict with the model as it was saved, score the predictions and complete the run."""
     model, table = write_split(out, store, split, settings)
     best = min(rows, key=lambda row: row["val_kaggle_rmse"], default={})
-    facts = {"best": best, "seconds": round(time.time() - began, 1)}
+    facts = {"best": best, "seconds": round(time.time() - began, 1)}  # of the last start
     remember(out, store.path, settings.tta)
     if is_own(store.schema):
         write_json(out / "model" / SHARES, class_shares(store, settings))
