@@ -256,5 +256,6 @@ def evaluate_targets(
         what = f"the model was trained on all of their {how_many(len(seen), 'galaxy')}"
         raise BadInput(f"predictions: {what}; score it on others, or read the scores of its run")
     rows = np.arange(len(store)) if split is None else store.indices(split)
-    left = int(predictions.id_str[seen].isin([store.ids[i] for i in rows]).sum()) if learned.complete else None
-    return target_scores(predictions[~seen], store, split, shares=shares) | {"learned": left}
+    left = int(predictions.id_str[seen].isin([store.ids[i] for i in rows]).sum())
+    found = target_scores(predictions[~seen], store, split, shares=shares)
+    return found | {"learned": left if learned.complete else None}

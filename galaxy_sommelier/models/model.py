@@ -371,7 +371,7 @@ def freeze(
     model: GalaxyModel,  # of any kind; is changed in place
     blocks: int,  # 0: none
 ) -> None:
-    """Keep the first blocks and the embedding of patches as they are: without gradients, or new statistics."""
+    """Keep the first blocks and the embedding of patches as they are, their running statistics as well."""
     level = block_levels(model.backbone)
     if blocks > (top := max(level.values())):
         raise BadInput(f"frozen = {blocks}: the backbone has only {top} blocks")

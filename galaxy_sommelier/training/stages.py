@@ -162,7 +162,8 @@ def fit_head(
     s, head = settings, FeatureHead(model)
     views = {"train": s.views, "val": 1}
     data = {split: encode_split(model, store, split, s.precision, views[split]) for split in views}
-    return run_trainer(make_trainer(FeatureTrainer, head, head_groups(head, s), data, store.schema, s, out), out)
+    groups = head_groups(head, s)
+    return run_trainer(make_trainer(FeatureTrainer, head, groups, data, store.schema, s, out), out)
 
 # %% ../../nbs/07_training/08_stages.ipynb #617d9be0
 def kept_patches(
