@@ -169,6 +169,16 @@ def test_without_a_browser_the_same_cell_draws_a_contact_sheet(home):
     assert shown and shown[1].replace("\n", "") == sheets[0].replace("\n", "")
 
 
+def test_the_galaxies_that_ship_are_packed_once_in_a_folder(tmp_path):
+    cells = [cell.source for cell in nbformat.read(NOTEBOOK, 4).cells[1:3]]
+    found = []
+    for _ in range(2):  # as after a restart of the kernel
+        names = {}
+        exec(f"{cells[0]}\nout = {str(tmp_path)!r}\n{cells[1]}", names)
+        found.append((names["galaxies"].path, names["galaxies"].fingerprint))
+    assert found[0] == found[1] and len(names["galaxies"]) == 24
+
+
 def test_training_takes_the_corrections(home):
     store, labels = Store(home / "sky"), AnnotationFile(home / "corrections.csv", who="ada")
     galaxy = store.ids[store.indices("train")[0]]

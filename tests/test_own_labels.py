@@ -217,7 +217,7 @@ def test_the_card_has_the_scores_of_the_target_and_its_labels(labels, bulgy):
     assert numbers(told["precision in the top 50"]) == pytest.approx([yes["precision_top_50"]], abs=5.1e-4)
     assert numbers(told["average precision"])[0] == pytest.approx(yes["average_precision"], abs=5.1e-4)
     assert numbers(told["calibration error"]) == pytest.approx([yes["ece"]], abs=5.1e-4)
-    assert "over 40 galaxies: people with each other" in text and "one person labelled" not in text
+    assert "over 40 galaxies: people with each other" in text and "labels of several:" not in text
     # the labels, counted from the file
     votes = labels[1].groupby("id_str").bulgy.agg(lambda each: (each == "yes").mean() > 0.5)
     learned = pd.concat([pd.read_csv(run / f"ids/{split}.csv", dtype=str) for split in ("train", "val")])

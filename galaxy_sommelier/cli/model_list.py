@@ -57,7 +57,7 @@ def about_model(name: str | Path) -> dict:
     learned, scores, licence = learned_by(model), first_scores(folder), folder / "LICENSE"
     row = {"model": str(name), "MB": sum(f.stat().st_size for f in files.iterdir()) / 1e6}
     row |= {"parameters": f"{model.num_parameters() / 1e6:.1f} M", "images/s": images_per_second(model)}
-    row["trained on"] = len(learned.train) if learned else None
+    row["trained on"] = len(learned.train) if learned and learned.complete else None
     row["tested on"] = scores.get("n", scores.get("galaxies"))
     row |= {title: scores.get(key) for key, title in SCORES.items()}
     return row | {"licence": licence.read_text().split("\n")[0] if licence.exists() else None}

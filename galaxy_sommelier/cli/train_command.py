@@ -218,7 +218,7 @@ def echo_headline(metrics: dict) -> None:
     for one in metrics.get("targets", ()):
         echo_target(one)
     if metrics.get("learned", 0) is None and metrics["split"] not in ("train", "held out"):
-        click.echo(f"{'left out':26s}none (the model's training galaxies are not known)")
+        click.echo(f"{'left out':26s}what is known (not all of the model's training galaxies are)")
     elif metrics.get("learned"):
         click.echo(f"{'left out':26s}{metrics['learned']:,}, on which the model was trained")
     kinds = metrics.get("kinds") or {}

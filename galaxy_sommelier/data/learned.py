@@ -30,6 +30,7 @@ class Learned:
 
     train: np.ndarray  # uint64, from `hashed`
     val: np.ndarray  # uint64; they chose the epoch
+    complete: bool = True  # False: it may have learned from others, too
 
     def seen(self, ids: Iterable[str], val: bool = False) -> np.ndarray:  # id_str -> bool (N,)
         """Mark the galaxies that the model was trained on; with `val` also those that chose the epoch."""
@@ -39,7 +40,8 @@ class Learned:
         """Return what two trainings, one after the other, have learned from."""
         if other is None:
             return self
-        return Learned(np.union1d(self.train, other.train), np.union1d(self.val, other.val))
+        complete = self.complete and other.complete
+        return Learned(np.union1d(self.train, other.train), np.union1d(self.val, other.val), complete)
 
 # %% ../../nbs/04_data/09_learned.ipynb #e609c520
 FILE = "learned.safetensors"  # in the folder of a model
@@ -48,7 +50,8 @@ FILE = "learned.safetensors"  # in the folder of a model
 def write_learned(learned: Learned, folder: str | Path) -> None:
     """Save with a model which galaxies it has learned from."""
     with atomic_path(Path(folder) / FILE) as partial:
-        save_file({"train": np.sort(learned.train), "val": np.sort(learned.val)}, partial)
+        some = {} if learned.complete else {"complete": np.array(False)}
+        save_file({"train": np.sort(learned.train), "val": np.sort(learned.val), **some}, partial)
 
 
 def read_learned(folder: str | Path) -> Learned | None:  # None: unknown

@@ -42,13 +42,13 @@ def _class_scores(predictions: pd.DataFrame, table: pd.DataFrame, schema: Schema
     return classes_report(*zip(*pairs, strict=True), classes=(*CLASSES, "none")) if pairs else None
 
 # %% ../../nbs/06_evaluation/06_evaluate.ipynb #0fae323b
-def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> set[str] | None:
-    """Return the galaxies to score that the model was trained on; None where its folder is not known."""
+def _learned(guess: pd.DataFrame, store: Store, split: str | None) -> tuple[set[str], bool]:
+    """Return the galaxies to score that the model was trained on, and whether these are known to be all."""
     folder = guess.attrs.get("model_folder")
     if not folder or (learned := read_learned(folder)) is None:
-        return None
+        return set(), False
     ids = store.ids if split is None else [store.ids[i] for i in store.indices(split)]
-    return set(guess.id_str[learned.seen(guess.id_str)]) & set(ids)
+    return set(guess.id_str[learned.seen(guess.id_str)]) & set(ids), bool(learned.complete)
 
 
 def _kinds(guess: pd.DataFrame, store: Store, pred: np.ndarray, true: np.ndarray) -> dict:
@@ -129,8 +129,8 @@ def evaluate_file(
     in_memory = isinstance(predictions, pd.DataFrame)
     guess = with_ids(predictions, "predictions") if in_memory else read_predictions(predictions)
     store = store if isinstance(store, Store) else Store(store)
-    learned = _learned(guess, store, split) if split != "train" else set()
-    guess, pred, true = _matched(guess, store, split, learned or set())
+    learned, known = _learned(guess, store, split) if split != "train" else (set(), False)
+    guess, pred, true = _matched(guess, store, split, learned)
     rows = store.indices(guess["id_str"].tolist())
     splits = np.full(len(store), "none", dtype=object) if store.split is None else store.split
     train = np.setdiff1d(np.flatnonzero(splits == "train"), rows)
@@ -138,8 +138,7 @@ def evaluate_file(
     votes = None if store.votes is None else store.votes[rows]
     found = scores(pred, true, store.schema, constant, votes, guess["id_str"].tolist(), resamples, seed)
     classes = plain(_class_scores(guess, store.table.iloc[rows], store.schema))
-    unknown = learned is None or split == "train"
-    found |= {"learned": None if unknown else len(learned), "kinds": _kinds(guess, store, pred, true)}
+    found |= {"learned": len(learned) if known else None, "kinds": _kinds(guess, store, pred, true)}
     return found | {"split": split, "coverage": _coverage(splits, rows), "classes": classes}
 
 # %% ../../nbs/06_evaluation/06_evaluate.ipynb #6476896f

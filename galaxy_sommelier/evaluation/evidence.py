@@ -150,8 +150,9 @@ def gather(
     schema = Schema.from_dict(model["schema"])
     data = None if store is None else same_store(store, schema, config["store_fingerprint"])
     ids = {split: read_ids(run / "ids" / f"{split}.csv") for split in ("train", "val", "test")}
-    if not own and ids_sha(ids[metrics["split"]]) != metrics["ids_sha"]:
-        listed = f"ids/{metrics['split']}.csv"
+    splits = [*ids] if metrics["split"] == "held out" else [metrics["split"]]  # a cross-validated probe: all
+    if not own and ids_sha([name for split in splits for name in ids[split]]) != metrics["ids_sha"]:
+        listed = " and ".join(f"ids/{split}.csv" for split in splits)
         raise BadInput(f"{run}: metrics.json scores other galaxies than {listed}; score the split again")
     calibration, measured_on = calibration_in(run, schema, model.get("votes", False))
     checked = None

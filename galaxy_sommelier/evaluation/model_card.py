@@ -121,10 +121,10 @@ def surveys(e: Evidence) -> list[str]:
 
 
 def made_by(e: Evidence) -> list[str]:
-    """List what made the stores and those that their images come from, each once; empty if not known."""
+    """List what made the stores and those that their images come from, each once; empty without a store."""
     headers = [part.header for part in sources(e)]
     found = [made for header in headers for made in (header.get("made_by"), *header.get("images_from", ()))]
-    return list(dict.fromkeys(filter(None, found)))
+    return list(dict.fromkeys(made or UNKNOWN for made in found))
 
 
 def copies(e: Evidence) -> str | None:  # None: the store is not known
@@ -147,6 +147,8 @@ def kinds_named(e: Evidence) -> str | None:
 def data(e: Evidence) -> str:
     """Describe the galaxies of training and test."""
     m, reports = e.metrics, [part.header.get("report") for part in sources(e)]
+    by = f" (cross-validated in {e.config['folds']} folds)" if m["split"] == "held out" else ""
+    scored = f"{m['split']}{by}"
     left_out = sum(len(report["bad"]) for report in reports) if reports and all(reports) else None
     return facts(
         {
@@ -157,7 +159,7 @@ def data(e: Evidence) -> str:
             "kind of vote fractions": kinds_named(e),
             "copies of a galaxy on two sides of the split": copies(e),
             "images left out": left_out,
-            "scored on": f"{m['split']}, {how_many(m['n'], 'galaxy')}; checksum of their ids {m['ids_sha']}",
+            "scored on": f"{scored}, {how_many(m['n'], 'galaxy')}; checksum of their ids {m['ids_sha']}",
         }
     )
 
@@ -285,8 +287,9 @@ def limits_of_model(e: Evidence) -> list[str]:
     uncertain = []
     if e.calibration is not None:
         uncertain = e.calibration.table().query("strength.isna()").index.tolist()
-    here = {"store_fingerprint": e.config["store_fingerprint"], "split": e.metrics["split"]}
-    same = here.items() <= (e.measured_on or {}).items()
+    measured, scored = e.measured_on or {}, e.metrics["split"]
+    same = measured.get("store_fingerprint") == e.config["store_fingerprint"]
+    same = same and scored in (measured.get("split"), "held out")  # the latter are galaxies of every split
     limits = limits_of_training(e) | dict.fromkeys(without_intervals(e), True) | {
         "No intervals: it was not calibrated.": e.calibration is None,
         f"No intervals for {', '.join(uncertain)}: too few galaxies to calibrate.": uncertain,
@@ -318,10 +321,15 @@ def data_licences(made_by: list[str]) -> dict[str, str]:  # title -> licence and
     for made in made_by:
         if made.startswith("simulated_"):
             found["a simulated sky"] = "made by this software; nothing to cite"
+            continue
+        if made.startswith("labels of ") or " corrections of " in made:
+            continue  # the images come from a store that is listed, too
         words = made.split()
         names = DATASETS_OF.get(words[-1], ()) if words[:2] == ["sommelier", "prepare"] else ()
         sets = [DATASETS[name] for name in names]
         found |= {one.title: f"licence {one.licence}; cite {one.cite}" for one in sets}
+        if not sets:
+            found["data set" if made == UNKNOWN else f"data set of {made}"] = UNKNOWN
     return found or {"data set": UNKNOWN}
 
 

@@ -180,7 +180,7 @@ def limits_of_targets(e: Evidence) -> list[str]:
             e.metrics["split"] == "val"
         ),
         f"The model it started from had learned from {before}.": known_before(e),
-        f"How well people agree is not known, since one person labelled each galaxy: {alone}.": alone,
+        f"How well people agree is not known, as no scored galaxy has labels of several: {alone}.": alone,
         "The scores hold for galaxies chosen as the labelled ones were, not for others.": True,
         f"The probabilities are those {mixed}: where classes are rarer or more frequent, they are off.": rows,
     }

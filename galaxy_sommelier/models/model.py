@@ -371,9 +371,16 @@ def freeze(
     model: GalaxyModel,  # of any kind; is changed in place
     blocks: int,  # 0: none
 ) -> None:
-    """Keep the first blocks and the embedding of patches as they are: no gradient is computed for them."""
+    """Keep the first blocks and the embedding of patches as they are, their running statistics as well."""
     level = block_levels(model.backbone)
     if blocks > (top := max(level.values())):
         raise BadInput(f"frozen = {blocks}: the backbone has only {top} blocks")
+
+    def still(module, inputs):  # whatever the training sets
+        module.eval()
+
     for p in (p for p, number in level.items() if number <= blocks and blocks):
         p.requires_grad_(False)
+    for module in (m for m in model.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+        if not any(p.requires_grad for p in module.parameters()):
+            module.register_forward_pre_hook(still)

@@ -28,7 +28,7 @@ from ..evaluation.evaluate import HEADLINE, evaluate_file, readable, stage_table
 from ..evaluation.figures import grid, look, styled
 from ..evaluation.metrics import versus
 from ..models.backbone import new_backbone, open_backbone, stride
-from ..models.model import GalaxyModel, load_model
+from ..models.model import GalaxyModel, freeze, load_model
 from ..training.lora import add_lora
 from ..training.settings import TrainSettings, make_settings
 from ..training.stages import make_model, train
@@ -60,12 +60,14 @@ def images_per_second(
 
 # %% ../../nbs/08_studies/06_backbones.ipynb #668047cb
 def trainable_parameters(
-    model: GalaxyModel,  # gets low-rank corrections if the stage is "lora"
-    settings: TrainSettings,  # for its stage
+    model: GalaxyModel,  # gets low-rank corrections or frozen blocks, as in the training
+    settings: TrainSettings,
 ) -> int:
     """Count the numbers that a stage trains."""
     if settings.stage == "lora":
         add_lora(model, settings.lora_rank)
+    if settings.stage == "full":
+        freeze(model, settings.frozen)
     parts = {"probe": model.head[-1], "head": model.head}
     return sum(p.numel() for p in parts.get(settings.stage, model).parameters() if p.requires_grad)
 
@@ -192,7 +194,7 @@ def error_against_cost(
     constant = table.iloc[0]
     line = {"color": "0.35", "linestyle": "--", "linewidth": 1.2}
     axis.axhline(constant["kaggle_rmse"], label=constant["backbone"], **line)
-    axis.set(xscale="log", xlabel="10⁹ operations per image, forward", ylabel="RMSE, 37 columns")
+    axis.set(xscale="log", xlabel="10⁹ operations per image, forward", ylabel="RMSE, all answers")
     axis.xaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 3, 5, 7)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(plt.NullFormatter())

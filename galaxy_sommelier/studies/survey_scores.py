@@ -25,7 +25,7 @@ from ..core.files import BadInput
 from ..core.folders import image_stem
 from ..data.store import Store
 from ..evaluation.figures import look, styled
-from ..evaluation.intervals import intervals, wilson
+from ..evaluation.intervals import clustered_share, intervals
 from ..evaluation.metrics import moments, summarise
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #00f19cee
@@ -224,8 +224,9 @@ def tally(
     """Count how often the favourite is right."""
     rows = []
     for name, some in judged.groupby(by, sort=False):
-        n, right = len(some), int(some.right.sum())
-        rows.append((name, n, right, right / n, *wilson(right, n), some.chance.mean()))
+        n, right, galaxy = len(some), int(some.right.sum()), some.right.groupby(some.id_str)
+        ends = clustered_share(galaxy.sum().to_numpy(int), galaxy.size().to_numpy())
+        rows.append((name, n, right, right / n, *ends, some.chance.mean()))
     return pd.DataFrame(rows, columns=[by, "n", "right", "accuracy", "lower", "upper", "chance"])
 
 # %% ../../nbs/08_studies/01_survey_scores.ipynb #3a4f4c36

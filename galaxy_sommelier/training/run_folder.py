@@ -28,11 +28,12 @@ from ..data.store import Store
 from ..evaluation.calibration import WIDTHS
 from ..evaluation.evaluate import run_metrics
 from ..evaluation.ood import remember
-from ..evaluation.target_scores import target_scores
+from ..evaluation.target_scores import SHARES, learned_shares, target_scores
 from ..models.model import GalaxyModel, load_model
 from ..models.predict import predict, predict_features, prediction_table, write_predictions
 from .probe import FOLDS, encode_split
 from .settings import ON_IMAGES, TrainSettings, check_together
+from .targets import class_shares
 
 # %% ../../nbs/07_training/07_run_folder.ipynb #2371c32b
 HELD_OUT = "held out"  # in place of a split: all galaxies, none predicted by a head that has learned from it
@@ -218,7 +219,7 @@ def score(
     place = None if split == HELD_OUT else split
     if not is_own(store.schema):
         return run_metrics(table, store, place, facts) | {"split": split}
-    found = target_scores(table, store, place)
+    found = target_scores(table, store, place, shares=learned_shares(out / "model"))
     if widths := {one["question"]: one["half_width"] for one in found["targets"] if one.get("half_width")}:
         write_json(out / "model" / WIDTHS, widths)
     return found | {"split": split, "galaxies": len(table)}
@@ -235,8 +236,10 @@ def finish(
     """Predict with the model as it was saved, score the predictions and complete the run."""
     model, table = write_split(out, store, split, settings)
     best = min(rows, key=lambda row: row["val_kaggle_rmse"], default={})
-    facts = {"best": best, "seconds": round(time.time() - began, 1)}
+    facts = {"best": best, "seconds": round(time.time() - began, 1)}  # of the last start
     remember(out, store.path, settings.tta)
+    if is_own(store.schema):
+        write_json(out / "model" / SHARES, class_shares(store, settings))
     facts = {"stage": settings.stage, **model.describe(), **facts}
     write_json(out / "metrics.json", facts | score(out, table, store, split, facts))
 
