@@ -121,7 +121,7 @@ def sort_out(
     service: Service,
     known: dict[str, dict],  # the manifest
     out: Path,
-) -> tuple[dict[str, dict], list[Galaxy]]:  # the settled ones, by id; those to request
+) -> tuple[dict[str, dict], list[Galaxy]]:  # the settled ones, by id; those to request, known failures last
     """Divide galaxies into those that are settled and those to request."""
     settled, wanted = {}, []
     for name, ra, dec, r90, trouble in places.itertuples(index=False):
@@ -136,7 +136,7 @@ def sort_out(
             settled[name] = known[name]
         else:
             wanted.append(galaxy)
-    return settled, wanted
+    return settled, sorted(wanted, key=lambda galaxy: galaxy.id in known)
 
 # %% ../../nbs/03_download/06_cutouts.ipynb #e446b767
 GIVE_UP = 20  # failures in a row
@@ -224,10 +224,10 @@ def fetch_cutouts(
         out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         report = collect(places, service, out, limit, interval)
-        paths = report.file.map(lambda name: str(out / name), na_action="ignore").astype("str")
         done = (report.status != "waiting").to_numpy()
-        result = table.assign(survey=service.survey, path=paths.to_numpy())[done]
-        write_table(result, out / "table.parquet")
+        result = table.assign(survey=service.survey, path=report.file.astype("str").to_numpy())[done]
+        write_table(result, out / "table.parquet")  # paths from its own folder
+        result["path"] = result.path.map(lambda name: str(out / name), na_action="ignore")
     bad = report[~report.status.isin(["here", "waiting"])]
     images = ImageReport(int((report.status == "here").sum()), dict(zip(bad.id_str, bad.reason, strict=True)))
     if waiting := len(report) - len(result):
