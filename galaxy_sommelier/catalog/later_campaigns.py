@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['HUBBLE_TASKS', 'CANDELS_TASKS', 'HUBBLE_STEMS', 'CANDELS_STEMS', 'TASK_KINDS', 'HUBBLE_EXTRA', 'SEVERAL_TICKS',
-           'HUBBLE_DEBIASED', 'images_below', 'found_in', 'pick', 'galaxy_table', 'decals_schema', 'decals_names',
-           'read_decals', 'desi_pieces', 'with_brick', 'read_desi', 'stems', 'counted', 'task_pieces', 'hubble_extra',
-           'read_hubble', 'read_candels']
+           'HUBBLE_DEBIASED', 'images_below', 'found_in', 'pick', 'galaxy_table', 'some_galaxies', 'decals_schema',
+           'decals_names', 'read_decals', 'desi_pieces', 'with_brick', 'read_desi', 'stems', 'counted', 'task_pieces',
+           'hubble_extra', 'read_hubble', 'read_candels']
 
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #8e428e75
 import os
+import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from .campaigns import CANDELS, DECALS5, DECALS12, DESI, HUBBLE
 from .gz2 import assemble, checked, tidy
 from .schema import Schema
 from .table import check_ids, need, row_pieces
-from ..core.files import BadInput
+from ..core.files import BadInput, how_many
 from ..core.folders import image_files, image_stem
 from ..core.tables import ROWS, Columns, as_columns, header, is_parquet, most_rows
 from ..core.tables import pieces, stack
@@ -30,10 +32,16 @@ from ..core.tables import pieces, stack
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #e602bdab
 def images_below(
     folder: str | Path | None,  # None = no images wanted
-) -> dict[str, str]:  # path by name without ending
-    """Find the images in a folder and in all folders below it."""
+    rest: str = "",  # regular expression of what follows the id in a name
+) -> dict[str, str]:  # path by name, without `rest` and the ending
+    """Find the images in a folder and in all folders below it; `BadInput` if two have one name."""
     files = [] if folder is None else image_files(folder)[0]
-    return {image_stem(os.path.basename(file)): os.path.join(folder, file) for file in files}
+    names = [re.sub(f"({rest})$", "", image_stem(os.path.basename(file))) for file in files]
+    for name, times in Counter(names).most_common(1):
+        if times > 1:
+            what = f"{how_many(times, 'image')} here and below are named {name!r}"
+            raise BadInput(f"{folder}: {what}; give the folder of one kind of images")
+    return {name: os.path.join(folder, file) for name, file in zip(names, files, strict=True)}
 
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #d3ef248b
 def found_in(
@@ -62,6 +70,18 @@ def galaxy_table(
     """Assemble the galaxy table and add the paths of the images."""
     paths = columns["id"].map(images).fillna((f"{schema.name}-" + columns["id"]).map(images)).astype("str")
     return assemble(columns, where, schema.name, survey, schema.name).assign(path=paths)
+
+
+def some_galaxies(
+    table: pd.DataFrame,  # a galaxy table
+    images: str | Path,  # the folder that was searched
+    name: str,  # what an image of this campaign is called
+) -> pd.DataFrame:  # the same
+    """Refuse a table of which no galaxy has an image."""
+    if table.empty:
+        what = f"none of its images is of a galaxy in the table; name them {name}, as published"
+        raise BadInput(f"{images}: {what}")
+    return table
 
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #1f0ca434
 def decals_schema(present: Collection[str], where: str | Path) -> Schema:
@@ -129,7 +149,7 @@ def with_brick(table: Columns, where: str | Path) -> Columns:  # with `id`
 def read_desi(path: str | Path, images: str | Path, schema: Schema = DESI) -> pd.DataFrame:
     """Read those galaxies of Galaxy Zoo DESI that have an image; see `desi_pieces`."""
     parts = [piece[piece.path.notna()] for piece in desi_pieces(path, schema, images)]
-    return pd.concat(parts, ignore_index=True)
+    return some_galaxies(pd.concat(parts, ignore_index=True), images, "<brickid>_<objid>")
 
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #ef8a461b
 HUBBLE_TASKS = {

@@ -8,7 +8,6 @@ __all__ = ['UKIDSS_WORDS', 'JWST_WORDS', 'PROBLEM', 'VOTE_TABLES', 'LEFT_OUT', '
            'read_tidal']
 
 # %% ../../nbs/01_catalog/09_newer_campaigns.ipynb #434089f7
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 
 from .campaigns import COSMIC_DAWN, EUCLID, JWST, RINGS, TIDAL, TIDAL_KINDS, UKIDSS
 from .gz2 import checked, completed, tidy
-from .later_campaigns import found_in, galaxy_table, images_below, pick
+from .later_campaigns import found_in, galaxy_table, images_below, pick, some_galaxies
 from .schema import Schema
 from .table import need, row_pieces
 from ..core.files import BadInput
@@ -116,9 +115,10 @@ def read_euclid(
     images: str | Path,  # the folder of one kind of cutouts
 ) -> pd.DataFrame:
     """Read those galaxies of the catalogue of Euclid that have an image."""
-    found = {re.sub(r"_(gz_arcsinh\w*)?$", "", name): image for name, image in images_below(images).items()}
+    found = images_below(images, r"_(gz_arcsinh\w*)?")
     table = galaxy_table(stack(euclid_pieces(path), most_rows(path)), EUCLID, "euclid", found, path)
-    return table[table.path.notna()].reset_index(drop=True)
+    pictured = table[table.path.notna()].reset_index(drop=True)
+    return some_galaxies(pictured, images, "<tile_index>_<object_id>")
 
 # %% ../../nbs/01_catalog/09_newer_campaigns.ipynb #c8471a01
 CONFIDENCE = {0: 0.0, 1: 0.1, 2: 0.5, 3: 0.75, 4: 1.0}  # probability of a tidal feature, by CONF
@@ -154,5 +154,4 @@ def read_tidal(
         raise BadInput(f"{path}: {what}; CONF is 0 to 4, FEAT is N or letters of HSALFM")
     columns = {"id": table["id"]} | {ours: table[name] for name, ours in sky.items() if name in table}
     columns |= tidal_fractions(table["CONF"], table["FEAT"])
-    found = {name.removesuffix("_color"): image for name, image in images_below(images).items()}
-    return galaxy_table(columns, TIDAL, "cfhtls", found, path)
+    return galaxy_table(columns, TIDAL, "cfhtls", images_below(images, "_color"), path)
