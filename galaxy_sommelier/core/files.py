@@ -58,7 +58,7 @@ def share(path: Path) -> None:  # a file, or a folder with everything in it
     for each in [each for each in (*path.rglob("*"), path) if not each.is_symlink()]:
         mode = each.stat().st_mode
         wanted = mode | (0o777 if each.is_dir() else 0o666) & ~UMASK
-        if wanted != mode:
+        if wanted != mode and (each.is_dir() or each.stat().st_nlink == 1):  # not what lies elsewhere, too
             each.chmod(wanted)
 
 

@@ -287,9 +287,11 @@ def unpack_beside(path: Path) -> Path:  # the folder of an archive; any other pa
     return path if out == path else out if out.is_dir() else unpack(path, out)
 
 
-def room_for(files: list[DataFile]) -> float:  # bytes, as far as published
-    """Return the disk space that files need, archives twice."""
-    return sum((file.bytes or file.about or 0) * (2 if ARCHIVE.search(file.name) else 1) for file in files)
+def room_for(files: list[DataFile], root: Path) -> float:  # bytes, as far as published
+    """Return the disk space that files still need, archives twice."""
+    times = [2 if ARCHIVE.search(file.name) else 1 for file in files]
+    whole = sum((file.bytes or file.about or 0) * each for file, each in zip(files, times, strict=True))
+    return whole - sum(Part(file.url, root / file.name).size for file in files)
 
 # %% ../../nbs/03_download/04_fetch.ipynb #3d6f2ecf
 def download(
@@ -299,6 +301,9 @@ def download(
 ) -> list[Path]:  # the files, and the folders of unpacked archives
     """Fetch a data set; what exists already is not fetched again."""
     data, root = dataset(name), Path(root or data_root() / "downloads" / name)
+    if limit and data.source != "files":
+        place = "the Hugging Face hub" if data.hub else "Kaggle"
+        raise BadInput(f"{name}: comes from {place} as a whole; leave --limit out")
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
     with alone(root):
@@ -311,6 +316,6 @@ def download(
         others = [root / file.name for file in missing if file.name not in fetched]
         if yours := [path for path in others if path.exists()]:
             raise BadInput(f"{yours[0]}: exists already, and not from a download; move it elsewhere first")
-        check_space(root, room_for(missing))
+        check_space(root, room_for(missing, root))
         fetch_all(missing, root)
         return [unpack_beside(root / file.name) for file in files]
