@@ -122,6 +122,8 @@ def runs_command(name):
 # %% ../../nbs/10_cli/07_main.ipynb #6d3345f0
 def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     """Refuse a command that `sommelier` would refuse, without running it."""
+    from galaxy_sommelier.data.inputs import input_path
+    from galaxy_sommelier.models.predict import check_out
     from galaxy_sommelier.training.run_folder import check_processes
 
     verb, *rest = words
@@ -133,6 +135,8 @@ def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
     given = command.make_context(verb, rest).params
     if given.get("part") and given["out"].suffix:
         raise BadInput(f"{verb}: one process writes one file; name a folder in --out, or leave the parts out")
+    if verb == "predict":
+        check_out(given["out"], given["overwrite"], given["embeddings"])
     if verb == "train":
         if given["out"] is None:
             raise BadInput("train: a job that is requeued must find its run again; add --out FOLDER")
@@ -140,7 +144,7 @@ def check_command(words: tuple[str, ...]) -> None:  # a verb and what follows it
         settings = train_command.chosen_settings(*(given[name] for name in names))
         check_processes(settings, given["processes"])
     inputs = [given[each.name] for each in command.params if isinstance(each, click.Argument)]
-    if absent := [path for path in inputs if isinstance(path, Path) and not path.exists()]:
+    if absent := [path for path in inputs if isinstance(path, Path) and not input_path(path).exists()]:
         raise BadInput(f"{verb}: {absent[0]} does not exist; check the name")
 
 # %% ../../nbs/10_cli/07_main.ipynb #e0a27aa4

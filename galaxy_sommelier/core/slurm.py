@@ -225,9 +225,10 @@ def squeue() -> dict[str, list[tuple[str, str, int | None]]]:  # job -> for each
     """Return the state of your jobs according to Slurm; empty where there is no Slurm."""
     if not shutil.which("squeue"):
         return {}
-    listed = slurm("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%F|%T|%N|%M")
+    listed = slurm("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%F|%T|%N|%M|%r")
     jobs = {}
-    for job, state, node, clock in (line.split("|") for line in listed.splitlines()):
+    for job, state, node, clock, reason in (line.split("|", 4) for line in listed.splitlines()):
+        state += f" ({reason})" if state == "PENDING" else ""
         jobs.setdefault(job, []).append((state, node, seconds(clock)))
     return jobs
 
@@ -238,7 +239,7 @@ def active_job(folder: Path) -> str | None:  # None: no such job
         return None
     job = read_json(folder / "slurm.json")["job"]
     busy = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"}
-    return job if any(state in busy for state, _, _ in squeue().get(job, [])) else None
+    return job if any(state.split()[0] in busy for state, _, _ in squeue().get(job, [])) else None
 
 # %% ../../nbs/00_core/06_slurm.ipynb #97760ec8
 def submit_experiment(
@@ -290,7 +291,7 @@ def job_row(
         sent = read_json(file)
     except BadInput:  # truncated, as on a full disk
         return {"run": file.parent.name, "state": "damaged"}
-    tasks = known.get(sent["job"]) or noted(file.parent)
+    tasks = known.get(sent["job"]) or noted(file.parent) or [("NEVER STARTED", "", None)]
     states = Counter(["unknown"] if silent else [task[0] for task in tasks])
     counts = ", ".join(f"{state} {count}" for state, count in states.items())
     nodes = sorted({task[1] for task in tasks} - {""})
