@@ -347,7 +347,10 @@ def test_sort_mode_by_keyboard_alone(opened, tmp_path):
     assert all(one["jpeg"] for one in screen.view.desk.examples)
     size = screen.out(".gs-sort .gs-large").bounding_box()
     assert 480 <= size["width"] <= 500
-    screen.press("1", "2", "3", "Space")
+    screen.press("1", "2", "3")
+    asked = [one["id"] for one in screen.view.desk.sorting["last"]]
+    assert screen.out(".gs-said[role=status]").inner_text() == f"{asked[0]}: bar"
+    screen.press("Space")
     progress = screen.view.desk.sorting["progress"]
     assert (progress["done"], progress["skipped"]) == (3, 1) and progress["test"] > 0
     assert screen.out(".gs-last button").count() == 3
@@ -513,6 +516,15 @@ def test_the_gallery_is_within_four_tabs_and_images_have_words(opened):
     active = screen.out(".gs-tiles").get_attribute("aria-activedescendant")
     words = screen.out(f"#{active}").get_attribute("aria-label")
     assert words.startswith(screen.view.state.table.id_str[screen.view.state.current])
+
+
+def test_a_list_keeps_the_keyboard_while_arrow_keys_choose_from_it(opened):
+    screen = opened()
+    screen.out("select.gs-order").focus()
+    screen.press("ArrowDown", "ArrowDown")
+    assert "gs-order" in screen.focused() and screen.view.state.order
+    screen.press("Escape")
+    assert "gs-tiles" in screen.focused()
 
 
 def test_a_lost_kernel_takes_no_input(opened, tmp_path):

@@ -179,7 +179,7 @@ class Annotating:
 
     def do_suggest(self) -> None:
         """Show the galaxies whose labels would teach the most."""
-        show_suggestions(self.state)
+        show_suggestions(self.state, skipped=self.queue.skipped)
         self.do_mode(self.mode)
 
     def do_store(self) -> None:

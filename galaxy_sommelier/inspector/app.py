@@ -27,6 +27,7 @@ from .closeup import LargeImage, Look
 from .desk import Desk, fixed_of
 from galaxy_sommelier.inspector.parts import (
     chips,
+    click_words,
     details_of,
     examples_of,
     here_of,
@@ -173,7 +174,10 @@ class Inspector(Looking, Annotating, Screen):
         if what not in ("rest", "check", "space"):
             self.state.error = self.said = ""
         values = {key: value for key, value in event.items() if key != "do"}
+        clicks, before = self.state.annotations.clicks, len(self.state.annotations.clicks)
         getattr(self, f"do_{what}")(**values, **({"buffers": buffers} if buffers else {}))
+        if len(clicks) != before:  # screen readers read the status line aloud
+            self.said = ": ".join(click_words(clicks[-1])) if len(clicks) > before else "undone"
 
     def _tried(self, act):
         """Whether an action has succeeded; if not, the status line names the error."""

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['chips', 'here_of', 'labels_in_words', 'details_of', 'image_of', 'near_of', 'mini', 'answer_of', 'clearest',
-           'examples_of', 'last_clicks', 'sorting_of']
+           'examples_of', 'click_words', 'last_clicks', 'sorting_of']
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #04457778
 from collections.abc import Callable
@@ -137,16 +137,21 @@ def examples_of(state: Annotator, thumbnails: Thumbnails, look: Look) -> list[di
     return made
 
 # %% ../../nbs/09_inspector/12_parts.ipynb #0c8e22e8
+def click_words(click: dict) -> tuple[str, str]:  # of `AnnotationFile` -> first galaxy, what was said
+    """Return the words for a click."""
+    galaxy, values = next(iter(click.items()))
+    said = ", ".join(value for _, value in values.values() if value).replace("_", " ") or "withdrawn"
+    return galaxy, said + (f" (+ {len(click) - 1})" if len(click) > 1 else "")
+
+
 def last_clicks(state: Annotator, thumbnails: Thumbnails, look: Look, count: int = 5) -> list[dict]:
     """Return the newest clicks that can be undone, newest first."""
     made = []
     for click in reversed(state.annotations.clicks[-count:]):
-        galaxy, values = next(iter(click.items()))
-        said = ", ".join(value for _, value in values.values() if value).replace("_", " ") or "withdrawn"
-        more = f" (+ {len(click) - 1})" if len(click) > 1 else ""
+        galaxy, words = click_words(click)
         row = state.ids.get_indexer([galaxy])[0]
         known = mini(state, int(row), thumbnails, look) if row >= 0 else {}
-        made.append({"id": galaxy, "words": said + more} | known)
+        made.append({"id": galaxy, "words": words} | known)
     return made
 
 

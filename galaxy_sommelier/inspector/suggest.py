@@ -81,12 +81,17 @@ def informative(
     return pool[farthest(embeddings[pool], count)]
 
 # %% ../../nbs/09_inspector/05_suggest.ipynb #168316af
-def show_suggestions(state: Annotator, count: int = 50) -> None:
+def show_suggestions(
+    state: Annotator,
+    count: int = 50,
+    skipped: np.ndarray | bool = False,  # (N,) bool, rows not to suggest
+) -> None:
     """Show the galaxies to annotate next."""
     state.choose(None)  # earlier suggestions do not limit the choice; the query does
     try:
         table = state.table.filter(["uncertainty", "disagreement", "split"]).assign(mine=state.answered)
-        rows = informative(table, count, state.embeddings, state.rows)
+        among = state.rows[~np.broadcast_to(skipped, len(table))[state.rows]]
+        rows = informative(table, count, state.embeddings, among)
     except BadInput as error:
         state.error = str(error)
         return
@@ -98,7 +103,7 @@ class Queue:
 
     def __init__(self, state: Annotator):
         self.state, self.ended = state, False
-        self._skipped = np.zeros(len(state.table), bool)
+        self.skipped = np.zeros(len(state.table), bool)
         test = state.table.get("split", pd.Series("", state.table.index)) == "test"
         self._test = test.to_numpy(bool, na_value=False)
 
@@ -111,17 +116,17 @@ class Queue:
         """Return how many galaxies have an answer, were skipped, and are asked in all."""
         rows, open_ = self.state.rows, self.open()
         test = int(self._test[rows].sum())
-        total, skipped = len(rows) - test, int(self._skipped[rows[open_]].sum())
+        total, skipped = len(rows) - test, int(self.skipped[rows[open_]].sum())
         return {"done": total - int(open_.sum()), "skipped": skipped, "total": total, "test": test}
 
     def advance(self, skip: bool = False, again: bool = False) -> None:
         """Go to the next galaxy without an answer; `again`: to those that were skipped as well."""
         state = self.state
         if skip and not self.ended and state.current is not None:
-            self._skipped[state.current] = True
+            self.skipped[state.current] = True
         if again:
-            self._skipped[:] = False
-        places = np.flatnonzero(self.open() & ~self._skipped[state.rows])
+            self.skipped[:] = False
+        places = np.flatnonzero(self.open() & ~self.skipped[state.rows])
         self.ended = not len(places)
         if len(places):
             later = places[places > state.cursor]

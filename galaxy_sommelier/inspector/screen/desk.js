@@ -142,7 +142,10 @@ function keys(app, query) {
   root.addEventListener("click", event => {
     if (!event.target.closest("input, select, details, a") && !app.help.open) app.home();
   });
-  root.addEventListener("change", event => { if (event.target.matches("select")) app.home(); });
+  let pointed = false;  // a list whose entries are chosen by arrow keys keeps the keyboard
+  root.addEventListener("pointerdown", () => { pointed = true; }, true);
+  root.addEventListener("keydown", () => { pointed = false; }, true);
+  root.addEventListener("change", event => { if (pointed && event.target.matches("select")) app.home(); });
 }
 
 /** Take the place of the stored contact sheet of this model, wherever and as long as it is shown. */
