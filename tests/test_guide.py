@@ -173,7 +173,7 @@ def test_a_page_runs_from_top_to_bottom(page, world, tmp_path, monkeypatch):
     home = tmp_path / "home"
     shutil.copytree(world, home)
     monkeypatch.chdir(home)
-    folders = {"DATA": "kaggle", "STRIPE82": "stripe82", "EXAMPLES": "clear-cases"}
+    folders = {"KAGGLE": "kaggle", "STRIPE82": "stripe82", "EXAMPLES": "clear-cases"}
     for name, folder in folders.items() | {("GZ2", "data/downloads/gz2")}:
         monkeypatch.setenv(name, str(home / folder))
     for name, value in {"WEIGHTS": "tiny", "NAME": "", "GALAXY_SOMMELIER_DATA": str(home / "data")}.items():

@@ -201,7 +201,7 @@ class PrepareCommand(click.Command):
     "--val",
     type=Finite(0, 1, max_open=True),
     default=0.1,
-    help="share of the validation split, likewise",
+    help="share of the validation split, by a hash of the id",
 )
 @click.option(
     "--max-bad", type=SHARE, default=0.05, help="largest accepted share of missing or broken images"
@@ -244,7 +244,7 @@ def prepare_command(source, root, out, reference_ids, class_folders, max_bad, sc
     lists of ids; to find it all images are read once.
 
     --class-folders sorts images into edge_on, featured, smooth and spiral, by
-    the rule of the second predecessor (confidence above 0.8), with the tables
+    the rule of an earlier project (confidence above 0.8), with the tables
     gz2_simple_labels.csv and gz2_top1000_high_confidence.csv.
 
     \b

@@ -69,7 +69,7 @@ OUT = "the predictions: a file .parquet, .csv, .fits or .vot, or a folder of sha
 @click.option(
     "--scale",
     type=SCALE,
-    help="size of the galaxies in the images, 0.1 to 10, see below  [default: 1, or that of a store]",
+    help="size of the galaxies in the images, 0.1 to 10, see above  [default: 1, or that of a store]",
 )
 @unit_option
 @click.option("--overwrite", is_flag=True, help="replace an existing file")
@@ -80,8 +80,8 @@ def predict_command(source, out, model, part, split, unit, overwrite, **options)
     output has one row per galaxy: the fraction of each answer among those who
     are asked (0 to 1), the probability of being asked each question
     (_asked), label and confidence. A model that was calibrated (`sommelier
-    calibrate`) or trained on votes adds the 90 % interval of each fraction
-    (_lower, _upper); one that `sommelier train` made adds ood_score: 0 for a
+    calibrate`) or trained with -p loss votes adds the 90 % interval of each
+    fraction (_lower, _upper); one that `sommelier train` made adds ood_score: 0 for a
     galaxy like those it was trained on, 1 for one like their most unusual
     5 %. A model trained on a mixture answers the questions of the campaign
     that INPUT belongs to. Broken images are named and left out. In a folder,

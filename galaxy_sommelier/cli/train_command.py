@@ -33,7 +33,7 @@ STAGE_NAMES = ["baseline", "probe", "head", "lora", "full"]
 PROCESSES = "one for each GPU of a node; they share each batch (lora, full)"
 STAGE = "what is trained, see above  [default: full; probe with --target]"
 BACKBONE = (
-    "`tiny` (small, random), a folder, a hub id or timm:NAME, or with --target a trained model  "
+    "`tiny` (small, random), a folder, a hub id, timm:NAME, or a trained model  "
     "[default: tiny; with --target the model that ships]"
 )
 
@@ -109,7 +109,7 @@ def own_store(source: Path, targets: tuple[str, ...], labels: Path | None, out: 
 @folder_option("the run folder  [default: a new one under data/runs]", required=False)
 @click.option("--from", "start_from", type=Path, help="run or model folder whose weights it starts with")
 @click.option("--processes", type=click.IntRange(1), default=1, help=PROCESSES)
-@click.option("--target", multiple=True, help="a column of your own labels, see below; can be repeated")
+@click.option("--target", multiple=True, help="a column of your own labels, see above; can be repeated")
 @click.option("--labels", type=Path, help="table or annotation file with them  [default: STORE's own table]")
 @values_options
 def train_command(store, stage, backbone, out, start_from, processes, target, labels, config, pairs):
@@ -119,8 +119,8 @@ def train_command(store, stage, backbone, out, start_from, processes, target, la
     baseline  backbone as it comes, random head: nothing is trained
     probe     linear head, fitted to convergence on frozen features:
               the honest baseline
-    head      head trained on frozen features (seconds to minutes on a CPU);
-              linear, or with -p head mlp a small network
+    head      head trained on frozen features (minutes on a CPU, once they
+              are computed); linear, or with -p head mlp a small network
     lora      low-rank corrections to the backbone, and the head: a few per
               cent of the parameters
     full      everything, with smaller learning rates for lower blocks
