@@ -19,6 +19,7 @@ from galaxy_sommelier.core.slurm import NoAnswer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+import attempt  # noqa: E402
 import reproduce  # noqa: E402
 
 SMALL = """\
@@ -117,6 +118,59 @@ def test_a_killed_campaign_goes_on_to_the_same_numbers(copy):
     assert again == whole
 
 
+def test_a_store_that_was_packed_when_its_job_was_killed_is_kept(copy):
+    file, out = copy
+    record, packed = out / "logs/sky.json", (out / "stores/sky/store.json").stat()
+    write_json(record, read_json(record) | {"code": None})
+    (out / "stores/sky/done.json").unlink()
+    assert run(file)[0] == 0
+    assert (out / "stores/sky/store.json").stat().st_ino == packed.st_ino and not (out / "replaced").exists()
+    assert attempts(out) == {"sky": 1, "full": 1, "compare_stages": 1}
+
+
+def test_what_depends_on_a_run_is_made_again_when_its_results_differ(copy):
+    file, out = copy
+    model, table = out / "runs/full/model/model.safetensors", out / "results/compare_stages.md"
+    before, old = read_json(out / "runs/full/done.json"), table.stat().st_mtime_ns
+    model.write_bytes(model.read_bytes() + b" ")  # as from other code
+    attempt.finish(out / "runs/full", before["key"])
+    assert read_json(out / "runs/full/done.json")["results"] != before["results"]
+    write_json(out / "runs/full/done.json", before | {"results": "of other weights"})
+    assert run(file)[0] == 0
+    assert attempts(out) == {"sky": 1, "full": 1, "compare_stages": 1} and table.stat().st_mtime_ns > old
+    assert len(list((out / "replaced").iterdir())) == 1
+
+
+def test_what_a_run_is_depends_on_its_inputs_and_on_no_setting_that_changes_nothing(tmp_path):
+    (tmp_path / "ids.csv").write_text("id_str\n")
+    row = ["sommelier", "train", "stores/sky", "-p", "epochs", "2", "-p", "tta", "false"]
+    key = attempt.key_of(row, [str(tmp_path / "ids.csv")])
+    same = [*row[:3], "--processes", "4", *row[3:], "-p", "accumulate", "2", "-p", "workers", "8"]
+    assert attempt.key_of(same, [str(tmp_path / "ids.csv")]) == key
+    assert attempt.key_of([*row[:-1], "true"], [str(tmp_path / "ids.csv")]) != key
+    (tmp_path / "ids.csv").write_text("id_str\n1\n")
+    assert attempt.key_of(row, [str(tmp_path / "ids.csv")]) != key
+
+
+def test_a_calibration_that_fails_is_named_with_its_log(tmp_path):
+    file, out = tmp_path / "small.yaml", tmp_path / "out"
+    file.write_text(SMALL.format(out=out) + "cards: [full]\n")
+    change(file, "val: 0.2", "val: 0.1")
+    code, _, error = run(file)
+    assert code == 1 and error.startswith("reproduce: calibrate: sommelier: ")
+    assert len(error.splitlines()) == 1 and f"({out}/logs/calibrate-full.log)" in error
+
+
+def test_a_plan_can_be_asked_for_while_the_campaign_runs(copy):
+    file, out = copy
+    handle = reproduce.lock(out)
+    try:
+        assert run(file, "--plan") == (0, f"{out}: 0 jobs of {file}\n", "")
+        assert "is running already" in run(file)[2]
+    finally:
+        os.close(handle)
+
+
 def notebook(path, *sources):
     """Write an experiment with one parameter."""
     code = nbformat.v4.new_code_cell
@@ -200,6 +254,8 @@ def refused(capsys, file, text, *words):
         ("n: 60", "number: 60", "skies: sky: unknown key 'number'"),
         ("full: runs/full", "full: runs/fully", "runs/fully is not made by this campaign, did you mean"),
         ("epochs: 2", "backbone: /no/weights", "/no/weights does not exist"),
+        ("epochs: 2", "stage: probe, processes: 2", "trainings: full: stage 'probe': trains in one process"),
+        ("epochs: 2", "report_to: wandb", "wandb is not installed"),
         ("epochs: 2", "backbone: $WEIGHTS", "no folder is named 'WEIGHTS'; add it to `folders`"),
         ("full: {epochs: 2", "full-1: {}\n  full: {seeds: [1, 2]", "'full-1' is also one of trainings"),
         ("full: {epochs: 2", "sky: {epochs: 2", "trainings: 'sky' is also one of stores"),

@@ -28,7 +28,7 @@ from galaxy_sommelier.core.files import (
     write_json,
     writing,
 )
-from .provenance import data_root, environment, new_run_folder
+from .provenance import data_root, new_run_folder, record_environment
 
 # %% ../../nbs/00_core/05_runs.ipynb #02deb044
 def shipped(part: str) -> Path:  # a folder that ships with the package: "experiments" or "configs"
@@ -255,7 +255,7 @@ def run_experiment(
     """Run an experiment with checked parameters and keep everything in a run folder."""
     notebook, values, run = open_experiment(name, params, config, out)
     is_new = untouched(run)
-    write_json(run / "environment.json", environment())
+    record_environment(run)
     try:
         execute(notebook, values, run, progress)
     except BadInput:

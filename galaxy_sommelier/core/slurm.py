@@ -142,7 +142,9 @@ warned() {  # $warning seconds are left
     pids=$$(scontrol listpids "$$SLURM_JOB_ID" "$$SLURMD_NODENAME" |
         awk '$$1 > 1 && $$3 != "extern" { print $$1 }')
     kill -USR1 $$pids 2>&-
-    timeout $grace tail --pid=$$step -f /dev/null || scontrol requeue "$$job"
+    timeout $grace tail --pid=$$step -f /dev/null && return
+    note "cut off"
+    if [ "$$(grep -c 'cut off' $attempts)" -lt 3 ]; then scontrol requeue "$$job"; fi
 }
 trap warned USR1
 
@@ -260,7 +262,7 @@ def submit_experiment(
     return run, submit(command, profile, run, new=untouched(run))
 
 # %% ../../nbs/00_core/06_slurm.ipynb #e38c1880
-ENDS = {"ended 0": "COMPLETED", "ended 75": "INTERRUPTED"}
+ENDS = {"ended 0": "COMPLETED", "ended 75": "INTERRUPTED", "cut off": "CUT OFF"}
 
 
 def noted(folder: Path) -> list[tuple[str, str, int | None]]:  # for each task: state, node, seconds

@@ -97,9 +97,9 @@ def try_backbone(
         size = fitting_size(backbone, image_size)
         chosen = make_settings(backbone=backbone, stage=stage, image_size=size, **settings)
         trainable = trainable_parameters(make_model(Store(store), chosen), chosen)
-        run = train(store, out, chosen)
     except BadInput as error:
         return row | {"reason": str(error)}
+    run = train(store, out, chosen)  # a full disk is no property of the backbone
     model, facts = load_model(run), read_json(run / "metrics.json")
     return row | {
         "run": run,

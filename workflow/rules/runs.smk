@@ -20,7 +20,7 @@ for name, rows in PLAN.by_rule().items():
         retries: PLAN.campaign.attempts - 1 if workflow.is_main_process else 0 # not once more within a Slurm job
         shell:
             "python {SCRIPTS}/attempt.py --folder $(dirname {output}) --attempt {resources.attempt}"
-            " --input {input} -- {params.command:q}"
+            " --input {input:q} -- {params.command:q}"
 
 
 rule calibrate:

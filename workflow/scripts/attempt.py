@@ -15,13 +15,22 @@ from pathlib import Path
 
 from galaxy_sommelier.core.files import read_json, sha256_file, sha256_of, write_json
 from galaxy_sommelier.core.runs import status
+from galaxy_sommelier.training.settings import FREE
 
 GOES_ON = {75, 130, 137, 138, 143}  # told to stop with a checkpoint, Ctrl-C, SIGKILL, SIGUSR1, SIGTERM
 
 
 def key_of(command: list[str], inputs: list[str]) -> str:
-    """Return what a run is: its command, and the contents of the files that it depends on."""
-    return sha256_of(json.dumps([command, {path: sha256_file(path) for path in inputs}]))[:16]
+    """Return what a run is: its command, and the contents of the files that it depends on.
+
+    Settings that may change when a training is continued are no part of it, nor is the number of processes.
+    """
+    passing = [["-p", name] for name in FREE if name != "tta"]
+    free = [i for i in range(len(command)) if command[i : i + 2] in passing]
+    places = {i + more for i in free for more in range(3)}
+    places |= {i + more for i, word in enumerate(command) if word == "--processes" for more in range(2)}
+    words = [word for i, word in enumerate(command) if i not in places]
+    return sha256_of(json.dumps([words, {path: sha256_file(path) for path in inputs}]))[:16]
 
 
 def last_line(log: Path) -> str:
@@ -44,10 +53,19 @@ def is_whole(folder: Path) -> bool:
     return (folder / "store.json").exists() or (folder.is_dir() and status(folder) == "done")
 
 
+def results_of(folder: Path) -> str:
+    """Return a checksum of what a run has found; how long it took is no part of it."""
+    metrics, weights = folder / "metrics.json", folder / "model" / "model.safetensors"
+    found = read_json(metrics) if metrics.exists() else {}
+    found.pop("seconds", None)
+    return sha256_of(json.dumps([found, sha256_file(weights) if weights.exists() else ""]))[:16]
+
+
 def finish(folder: Path, key: str) -> int:
-    """Leave `done.json` in the folder, the mark for Snakemake; of a store with the checksum of its header."""
+    """Leave `done.json` in the folder, the mark for Snakemake: what was made, and a checksum of it."""
     store = folder / "store.json"
-    write_json(folder / "done.json", {"key": key} | ({"store": sha256_file(store)} if store.exists() else {}))
+    made = {"store": sha256_file(store)} if store.exists() else {"results": results_of(folder)}
+    write_json(folder / "done.json", {"key": key} | made)
     return 0
 
 
@@ -56,7 +74,8 @@ def attempt(folder: Path, number: int, inputs: list[str], command: list[str], lo
     key, now = key_of(command, inputs), datetime.now(UTC)
     log, record = Path("logs", f"{folder.name}.log"), Path("logs", f"{folder.name}.json")
     before = read_json(record) if record.exists() else {}
-    if before.get("key") == key and before["code"] == 0 and is_whole(folder):  # its inputs are equal
+    packed = (folder / "store.json").exists() and "--class-folders" not in command  # its last step
+    if before.get("key") == key and (before["code"] == 0 or packed) and is_whole(folder):
         return finish(folder, key)
     if before.get("key") != key:
         set_aside(folder, now)
@@ -68,6 +87,8 @@ def attempt(folder: Path, number: int, inputs: list[str], command: list[str], lo
     facts |= {"attempts": before.get("attempts", 0) + 1, "seconds": before.get("seconds", 0)}
     write_json(record, facts)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a warning of Slurm: only a training reacts to it
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # Snakemake has set the threads of a row without Slurm
+        os.environ |= {"OMP_NUM_THREADS": cores, "MKL_NUM_THREADS": cores}
     with open(log, "a") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, pass_fds=[lock])
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, too
@@ -89,7 +110,12 @@ def main() -> int:
     name, logs = given.folder.name, Path("logs")
     logs.mkdir(exist_ok=True)
     lock = os.open(logs / f"{name}.lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that outlived its workflow
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that outlived its workflow
+    except OSError as error:
+        what = f"files cannot be locked here ({error.strerror}); put `out` elsewhere, as on scratch"
+        print(f"{name}: {logs.resolve()}: {what}", file=sys.stderr)
+        return 2
     if code := attempt(given.folder, given.attempt, given.input, given.command, lock):
         print(f"{name}: exit code {code}: {last_line(logs / f'{name}.log')}", file=sys.stderr)
     return code

@@ -199,7 +199,7 @@ class Plan:
         return str(path)
 
     def needs(self, *values) -> list[str]:
-        """Return the files, made by other rows, that values refer to."""
+        """Return the files that values refer to, made by other rows or given."""
         found = {}
         for value in values:
             if isinstance(value, dict | list):
@@ -210,6 +210,11 @@ class Plan:
                 found[f"{kind}/{name}/{MADE[kind]}".rstrip("/")] = None
                 if kind == "runs" and name in self.campaign.cards:  # its predictions have intervals
                     found[f"runs/{name}/model/calibration.json"] = None
+            elif isinstance(value, str) and Path(value).is_absolute():  # as `check_value` returns it
+                path = Path(value)
+                weights = [*sorted(path.glob("*.safetensors")), path / "config.json"]
+                given = [path] if path.is_file() else weights if weights[-1].is_file() else []
+                found |= dict.fromkeys(map(str, given))
         return list(found)
 
     def settle(self, where: str, spec: dict, known) -> dict:  # known: names that take a common value
@@ -234,6 +239,8 @@ class Plan:
 
     def train(self, name: str, spec: dict) -> list[Row]:
         """Return the rows of a training, one for each seed."""
+        from galaxy_sommelier.training.run_folder import check_processes  # imports torch
+
         where, own = f"trainings: {name}", {key: spec[key] for key in spec if key in OF_TRAINING}
         rest = {key: value for key, value in spec.items() if key not in own}
         values = self.settle(where, rest | {k: own[k] for k in ("config", "store", "from") if k in own},
@@ -247,6 +254,8 @@ class Plan:
             try:
                 settings = make_settings(**values | ({} if seed is None else {"seed": seed}))
                 check_together(settings)
+                if "processes" in own or settings.report_to != "none":
+                    check_processes(settings, own.get("processes", 1))
             except BadInput as error:
                 self.refuse(where, str(error))
             row = name if seed is None else f"{name}-{seed}"

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from attempt import last_line
 from campaign import TOP, Plan
 from cost import gpu_hours
 from profiles import find_profile
@@ -25,8 +26,10 @@ from galaxy_sommelier.cli.options import echo_table, one_line
 from galaxy_sommelier.core.files import BadInput, how_many, read_json, sha256_file, write_json
 
 ERROR = re.compile(r"Error in rule .*:\n    message: (.*)\n(?:    .*\n)*?    output: (\S+)")  # of Snakemake
+HELPER = re.compile(r"Error in rule (\w+):\n(?:    .*\n)*?    log: (\S+)")  # of Snakemake
 ENDED = re.compile(r"SLURM status is: '(\w+)'|error message was '(.*)")
 ADVICE = {"TIMEOUT": "longer, `runtime`", "OUT_OF_MEMORY": "larger, `mem_mb`"}
+STOPPED = 75  # exit code of a training that was told to stop
 
 
 def check_folder(plan: Plan) -> None:
@@ -64,17 +67,18 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def snakemake(plan: Plan, handle: int, *words: str) -> subprocess.Popen:
+def snakemake(plan: Plan, handle: int | None, *words: str) -> subprocess.Popen:
     """Start Snakemake in the campaign's folder, with its output as text; it keeps the lock, too."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(TOP / "workflow" / "Snakefile")]
     command += ["--directory", str(plan.out), "--config", f"campaign={plan.path.resolve()}", "--nolock"]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*command, *words], **both, pass_fds=[handle], preexec_fn=die_with_parent)
+    handles = [] if handle is None else [handle]
+    return subprocess.Popen([*command, *words], **both, pass_fds=handles, preexec_fn=die_with_parent)
 
 
-def pending(plan: Plan, handle: int) -> pd.DataFrame:
+def pending(plan: Plan) -> pd.DataFrame:
     """Return what would run and why, with GPU hours where they were measured."""
-    process = snakemake(plan, handle, "--cores", "1", "--quiet", "all", "--detailed-summary")
+    process = snakemake(plan, None, "--cores", "1", "--quiet", "all", "--detailed-summary")
     text, _ = process.communicate()
     if process.returncode:
         raise BadInput(f"{plan.path}: Snakemake refused: {' '.join(text.split())}")
@@ -117,6 +121,8 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
         if (plan.out / row.folder / "done.json").exists() or not (record.exists() or row.name in ended):
             continue
         facts = read_json(record) if record.exists() else {"code": None, "attempts": 0}
+        if end == "FAILED" and facts["code"] == STOPPED and profile:
+            end = "TIMEOUT"
         notebook = plan.out / row.folder / "notebook.ipynb"
         where = notebook if notebook.exists() else record.with_suffix(".log")
         count = how_many(facts["attempts"], "attempt")
@@ -125,6 +131,9 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
             lines.append(f"{row.name}: {end} after {count}; {change} ({where})")
         elif end != "FAILED":  # by the row itself
             lines.append(f"{row.name}: {end} after {count}; the same command continues")
+        elif not record.exists():
+            jobs = plan.out / ".snakemake" / "slurm_logs"
+            lines.append(f"{row.name}: its job ended before the row began ({jobs}/rule_{row.rule})")
         elif facts["code"] is None:
             lines.append(f"{row.name}: was killed; the same command continues ({where})")
         elif facts["code"]:
@@ -132,9 +141,16 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
     return lines
 
 
+def helpers(plan: Plan, said: str) -> list[str]:
+    """Return a line for each failure between the rows: calibrations, cards, leaks, pages of results."""
+    logs = {plan.out / log: rule for rule, log in HELPER.findall(said)}
+    return [f"{rule}: {last_line(log)} ({log})" for log, rule in logs.items()]
+
+
 def run(plan: Plan, handle: int, profile: Path | None) -> int:
     """Run what is missing; print Snakemake's words where no row explains a failure."""
-    words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(os.cpu_count())]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(cores)]
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "host", "reason"]
     stopped = []
     signal.signal(signal.SIGINT, lambda caught, frame: stopped.append(caught))  # Snakemake ends its jobs
@@ -152,7 +168,7 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
         log = plan.out / "snakemake.log"
         log.write_text(text := "\n".join(said))
         failed = f"{plan.path}: Snakemake failed: {said[-1] if said else ''} ({log})"
-        for line in failures(plan, ends(text), profile) or [failed]:
+        for line in failures(plan, ends(text), profile) + helpers(plan, text) or [failed]:
             print(f"reproduce: {line}", file=sys.stderr)
     return code
 
@@ -167,14 +183,13 @@ def main(words: list[str] | None = None) -> int:  # None: of the command line
         plan = Plan(given.file)
         profile = find_profile(given.profile, plan) if given.profile else None
         check_folder(plan)
-        handle = lock(plan.out)
         if given.plan:
-            table = pending(plan, handle)
+            table = pending(plan)
             print(f"{plan.out}: {how_many(len(table), 'job')} of {given.file}")
             if len(table):
                 echo_table(table)
             return 0
-        code = run(plan, handle, profile)
+        code = run(plan, lock(plan.out), profile)
     except (BadInput, OSError) as error:
         print(f"reproduce: {one_line(error)}", file=sys.stderr)
         return 2
