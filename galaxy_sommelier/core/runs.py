@@ -225,7 +225,8 @@ def open_experiment(
         raise BadInput(f"{run}: holds other files ({files[0]} and more) and no run; choose another folder")
     values["out"] = str(run)
     ours = {"experiment": notebook.stem, **values}
-    if (run / "config.json").exists() and (theirs := read_json(run / "config.json")) != ours:
+    theirs = read_json(run / "config.json") if "config.json" in files else ours
+    if theirs | {"out": str(run)} != ours:  # the folder may have moved
         differing = ", ".join(key for key in ours if theirs.get(key) != ours[key]) or "more parameters"
         raise BadInput(f"{run}: holds another run (differing in {differing}); choose another folder")
     write_json(run / "config.json", ours)

@@ -185,7 +185,8 @@ class Plan:
         if found := REFERENCE.fullmatch(value):
             self.known(where, *found.groups()[:2])
             return value
-        if not ("$" in value or value.startswith(("/", "./", "../", "~"))):
+        marked = "$" in value or value.startswith(("/", "./", "../", "~"))
+        if not (marked or "/" in value and (TOP / value).exists()):
             return value
         path = self.place(value, where)
         if not path.exists():
