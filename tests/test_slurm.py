@@ -235,20 +235,6 @@ def test_a_job_that_ignores_the_signal_is_requeued_when_the_warning_is_nearly_ov
     assert attempts(run) == ["started", "cut off", "started", "ended 0"]
 
 
-def test_a_job_that_is_cut_off_for_the_third_time_is_not_requeued(nap, tmp_path):
-    run = tmp_path / "one"
-    words = ("-s", "cpus", "1", "-s", "warning", "10", "-p", "seconds", "300", "--out", run)
-    job = submitted("run", nap, "--slurm", "local", *words)
-    wait_for((run / "metrics.json").exists)
-    with open(run / "attempts.csv", "a") as notes:
-        notes.write("2026-11-21T03:00:00Z,cut off,nid001000\n" * 2)
-    subprocess.run(["scancel", "--signal=USR1", "--batch", job], check=True)
-    wait_for(lambda: attempts(run).count("cut off") == 3)
-    assert states(job) == ["RUNNING"]
-    subprocess.run(["scancel", job], check=True)
-    assert wait_end(job) == ["CANCELLED"] and attempts(run).count("started") == 1
-
-
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
     """A training that waits for the signal after its eighth step, within an epoch; and an undisturbed run."""

@@ -148,6 +148,8 @@ def test_what_a_run_is_depends_on_its_inputs_and_on_no_setting_that_changes_noth
     same = [*row[:3], "--processes", "4", *row[3:], "-p", "accumulate", "2", "-p", "workers", "8"]
     assert attempt.key_of(same, [str(tmp_path / "ids.csv")]) == key
     assert attempt.key_of([*row[:-1], "true"], [str(tmp_path / "ids.csv")]) != key
+    timed = ["sommelier", "run", "throughput", "-p", "workers"]  # there it is what is measured
+    assert attempt.key_of([*timed, "0"], []) != attempt.key_of([*timed, "8"], [])
     (tmp_path / "ids.csv").write_text("id_str\n1\n")
     assert attempt.key_of(row, [str(tmp_path / "ids.csv")]) != key
 

@@ -11,7 +11,6 @@ __all__ = ['HUBBLE_TASKS', 'CANDELS_TASKS', 'HUBBLE_STEMS', 'CANDELS_STEMS', 'TA
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #8e428e75
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from .campaigns import CANDELS, DECALS5, DECALS12, DESI, HUBBLE
 from .gz2 import assemble, checked, tidy
 from .schema import Schema
 from .table import check_ids, need, row_pieces
-from ..core.files import BadInput, how_many
+from ..core.files import BadInput
 from ..core.folders import image_files, image_stem
 from ..core.tables import ROWS, Columns, as_columns, header, is_parquet, most_rows
 from ..core.tables import pieces, stack
@@ -33,15 +32,13 @@ from ..core.tables import pieces, stack
 def images_below(
     folder: str | Path | None,  # None = no images wanted
     rest: str = "",  # regular expression of what follows the id in a name
-) -> dict[str, str]:  # path by name, without `rest` and the ending
-    """Find the images in a folder and in all folders below it; `BadInput` if two have one name."""
-    files = [] if folder is None else image_files(folder)[0]
-    names = [re.sub(f"({rest})$", "", image_stem(os.path.basename(file))) for file in files]
-    for name, times in Counter(names).most_common(1):
-        if times > 1:
-            what = f"{how_many(times, 'image')} here and below are named {name!r}"
-            raise BadInput(f"{folder}: {what}; give the folder of one kind of images")
-    return {name: os.path.join(folder, file) for name, file in zip(names, files, strict=True)}
+) -> dict[str, list[str]]:  # paths by name, without `rest` and the ending
+    """Find the images in a folder and in all folders below it."""
+    found = {}
+    for file in image_files(folder)[0] if folder is not None else []:
+        name = re.sub(f"({rest})$", "", image_stem(os.path.basename(file)))
+        found.setdefault(name, []).append(os.path.join(folder, file))
+    return found
 
 # %% ../../nbs/01_catalog/08_later_campaigns.ipynb #d3ef248b
 def found_in(
@@ -64,11 +61,14 @@ def galaxy_table(
     columns: Columns,  # with `id`, and where known `ra`, `dec`
     schema: Schema,
     survey: str,  # whose images were shown
-    images: dict[str, str],  # path by id
+    images: dict[str, list[str]],  # paths by id, from `images_below`
     where: str | Path,
 ) -> pd.DataFrame:
-    """Assemble the galaxy table and add the paths of the images."""
-    paths = columns["id"].map(images).fillna((f"{schema.name}-" + columns["id"]).map(images)).astype("str")
+    """Assemble the galaxy table and add the paths of the images; `BadInput` if a galaxy has two."""
+    found = columns["id"].map(images).fillna((f"{schema.name}-" + columns["id"]).map(images))
+    for first, second, *_ in (paths for paths in found.dropna() if len(paths) > 1):
+        raise BadInput(f"{first}: {second} has the same name; give the folder of one kind of images")
+    paths = found.map(lambda paths: paths[0], na_action="ignore").astype("str")
     return assemble(columns, where, schema.name, survey, schema.name).assign(path=paths)
 
 

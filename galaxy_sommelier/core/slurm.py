@@ -144,7 +144,7 @@ warned() {  # $warning seconds are left
     kill -USR1 $$pids 2>&-
     timeout $grace tail --pid=$$step -f /dev/null && return
     note "cut off"
-    if [ "$$(grep -c 'cut off' $attempts)" -lt 3 ]; then scontrol requeue "$$job"; fi
+    if [ "$${SLURM_RESTART_COUNT:-0}" -lt $restarts ]; then scontrol requeue "$$job"; fi
 }
 trap warned USR1
 
@@ -168,6 +168,7 @@ def batch_script(
     name = folder.name.split("-")[0]
     words = shlex.join((["shifter"] if profile.image else []) + command)
     body = BODY.substitute(
+        restarts=2 if command[:2] == ["sommelier", "run"] else 1000,
         job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" if parts else "$SLURM_JOB_ID",
         attempts=shlex.quote(str(folder / "attempts")) + ("-$SLURM_ARRAY_TASK_ID.csv" if parts else ".csv"),
         warning=profile.warning,
@@ -277,8 +278,8 @@ def noted(folder: Path) -> list[tuple[str, str, int | None]]:  # for each task: 
         last = notes.iloc[notes.index[notes.event == "started"][-1] :]
         state, duration = "KILLED", None
         if len(last) > 1:
-            state = ENDS.get(last.event.iloc[1], "FAILED")
-            duration = int((last.time.iloc[1] - last.time.iloc[0]).total_seconds())
+            state = ENDS.get(last.event.iloc[-1], "FAILED")
+            duration = int((last.time.iloc[-1] - last.time.iloc[0]).total_seconds())
         tasks.append((state, last.node.iloc[0], duration))
     return tasks
 
@@ -293,7 +294,8 @@ def job_row(
         sent = read_json(file)
     except BadInput:  # truncated, as on a full disk
         return {"run": file.parent.name, "state": "damaged"}
-    tasks = known.get(sent["job"]) or noted(file.parent) or [("NEVER STARTED", "", None)]
+    never = [("NEVER STARTED", "", None)] if shutil.which("squeue") else []
+    tasks = known.get(sent["job"]) or noted(file.parent) or never
     states = Counter(["unknown"] if silent else [task[0] for task in tasks])
     counts = ", ".join(f"{state} {count}" for state, count in states.items())
     nodes = sorted({task[1] for task in tasks} - {""})

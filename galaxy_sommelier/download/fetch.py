@@ -289,9 +289,12 @@ def unpack_beside(path: Path) -> Path:  # the folder of an archive; any other pa
 
 def room_for(files: list[DataFile], root: Path) -> float:  # bytes, as far as published
     """Return the disk space that files still need, archives twice."""
-    times = [2 if ARCHIVE.search(file.name) else 1 for file in files]
-    whole = sum((file.bytes or file.about or 0) * each for file, each in zip(files, times, strict=True))
-    return whole - sum(Part(file.url, root / file.name).size for file in files)
+
+    def needed(file):
+        whole = (file.bytes or file.about or 0) * (2 if ARCHIVE.search(file.name) else 1)
+        return max(0, whole - Part(file.url, root / file.name).size)
+
+    return sum(map(needed, files))
 
 # %% ../../nbs/03_download/04_fetch.ipynb #3d6f2ecf
 def download(

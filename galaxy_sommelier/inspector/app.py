@@ -138,7 +138,7 @@ class Screen:
         slow = f"slow files: {how_many(late, 'image')} still to come" if late else ""
         return {
             "error": error,
-            "said": self.said or slow or f"annotations: {file}{left_out}",
+            "said": ("; ".join(filter(None, [self.said, slow])) or f"annotations: {file}") + left_out,
             "chips": [words for words, _ in chips(state)],
             "labels": labels_in_words(self.fate),
             "learned": any(self.fate.get(split) for split in ("train", "val")),

@@ -93,7 +93,7 @@ def show_suggestions(
         among = state.rows[~np.broadcast_to(skipped, len(table))[state.rows]]
         rows = informative(table, count, state.embeddings, among)
     except BadInput as error:
-        state.error = str(error)
+        state.error = str(error) + ("; those that were skipped are left out" if np.any(skipped) else "")
         return
     state.choose(rows, "queue")
 

@@ -22,7 +22,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from ..core.files import BadInput, atomic_path, read_json, write_json
+from ..core.files import BadInput, Unwritable, atomic_path, read_json, write_json
 from ..data.store import Store
 from ..evaluation.evaluate import HEADLINE, evaluate_file, readable, stage_table
 from ..evaluation.figures import grid, look, styled
@@ -97,9 +97,11 @@ def try_backbone(
         size = fitting_size(backbone, image_size)
         chosen = make_settings(backbone=backbone, stage=stage, image_size=size, **settings)
         trainable = trainable_parameters(make_model(Store(store), chosen), chosen)
+        run = train(store, out, chosen)
+    except Unwritable:  # no property of the backbone
+        raise
     except BadInput as error:
         return row | {"reason": str(error)}
-    run = train(store, out, chosen)  # a full disk is no property of the backbone
     model, facts = load_model(run), read_json(run / "metrics.json")
     return row | {
         "run": run,

@@ -23,7 +23,16 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback
 
-from ..core.files import BadInput, Interrupted, Terminated, flush, read_json, share, write_json
+from galaxy_sommelier.core.files import (
+    BadInput,
+    Interrupted,
+    Terminated,
+    Unwritable,
+    flush,
+    read_json,
+    share,
+    write_json,
+)
 
 # %% ../../nbs/07_training/04_checkpoints.ipynb #aa82a021
 @contextmanager
@@ -36,7 +45,7 @@ def disk_errors(path: str | Path) -> Iterator[None]:  # what is being written
         if type(error) is RuntimeError and "PytorchStreamWriter" not in text and "unexpected pos" not in text:
             raise  # from the network or the model, not from the disk
         reason = text.strip().splitlines()[0]
-        raise BadInput(
+        raise Unwritable(
             f"{path}: cannot be written ({reason}); free some space, then start again: the run continues"
         ) from error
 

@@ -23,7 +23,7 @@ Stage = Literal["baseline", "probe", "head", "lora", "full"]
 STAGES = get_args(Stage)
 ON_IMAGES = ("lora", "full")  # stages that change the backbone
 LEARNING = ("head", *ON_IMAGES)  # stages that learn by steps
-# settings that may change when a run is continued; `tta` alone changes its results
+# settings that may change when a run is continued
 FREE = ("workers", "report_to", "tta", "accumulate", "checkpointing", "compile", "save_precision")
 
 # %% ../../nbs/07_training/01_settings.ipynb #74c879a4

@@ -13,19 +13,20 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from galaxy_sommelier.core.files import read_json, sha256_file, sha256_of, write_json
+from galaxy_sommelier.core.files import BadInput, read_json, sha256_file, sha256_of, write_json
 from galaxy_sommelier.core.runs import status
 from galaxy_sommelier.training.settings import FREE
 
+RESULTS = ("tta", "save_precision")  # settings that a finished run may change, and its results with them
 GOES_ON = {75, 130, 137, 138, 143}  # told to stop with a checkpoint, Ctrl-C, SIGKILL, SIGUSR1, SIGTERM
 
 
 def key_of(command: list[str], inputs: list[str]) -> str:
     """Return what a run is: its command, and the contents of the files that it depends on.
 
-    Settings that may change when a training is continued are no part of it, nor is the number of processes.
+    Settings of a training that change no result are no part of it, nor is the number of processes.
     """
-    passing = [["-p", name] for name in FREE if name != "tta"]
+    passing = [["-p", name] for name in FREE if name not in RESULTS] if command[1] == "train" else []
     free = [i for i in range(len(command)) if command[i : i + 2] in passing]
     places = {i + more for i in free for more in range(3)}
     places |= {i + more for i, word in enumerate(command) if word == "--processes" for more in range(2)}
@@ -56,8 +57,10 @@ def is_whole(folder: Path) -> bool:
 def results_of(folder: Path) -> str:
     """Return a checksum of what a run has found; how long it took is no part of it."""
     metrics, weights = folder / "metrics.json", folder / "model" / "model.safetensors"
-    found = read_json(metrics) if metrics.exists() else {}
-    found.pop("seconds", None)
+    try:
+        found = {name: value for name, value in read_json(metrics).items() if name != "seconds"}
+    except BadInput:  # none, or of another form
+        found = sha256_file(metrics) if metrics.exists() else ""
     return sha256_of(json.dumps([found, sha256_file(weights) if weights.exists() else ""]))[:16]
 
 

@@ -213,9 +213,9 @@ class Plan:
                     found[f"runs/{name}/model/calibration.json"] = None
             elif isinstance(value, str) and Path(value).is_absolute():  # as `check_value` returns it
                 path = Path(value)
-                weights = [*sorted(path.glob("*.safetensors")), path / "config.json"]
-                given = [path] if path.is_file() else weights if weights[-1].is_file() else []
-                found |= dict.fromkeys(map(str, given))
+                patterns = ("*.safetensors", "model/*.safetensors", "config.json", "store.json")
+                given = [each for pattern in patterns for each in sorted(path.glob(pattern))]
+                found |= dict.fromkeys(map(str, [path] if path.is_file() else given))
         return list(found)
 
     def settle(self, where: str, spec: dict, known) -> dict:  # known: names that take a common value
@@ -240,8 +240,6 @@ class Plan:
 
     def train(self, name: str, spec: dict) -> list[Row]:
         """Return the rows of a training, one for each seed."""
-        from galaxy_sommelier.training.run_folder import check_processes  # imports torch
-
         where, own = f"trainings: {name}", {key: spec[key] for key in spec if key in OF_TRAINING}
         rest = {key: value for key, value in spec.items() if key not in own}
         values = self.settle(where, rest | {k: own[k] for k in ("config", "store", "from") if k in own},
@@ -256,6 +254,8 @@ class Plan:
                 settings = make_settings(**values | ({} if seed is None else {"seed": seed}))
                 check_together(settings)
                 if "processes" in own or settings.report_to != "none":
+                    from galaxy_sommelier.training.run_folder import check_processes  # imports torch
+
                     check_processes(settings, own.get("processes", 1))
             except BadInput as error:
                 self.refuse(where, str(error))

@@ -26,7 +26,7 @@ from galaxy_sommelier.cli.options import echo_table, one_line
 from galaxy_sommelier.core.files import BadInput, how_many, read_json, sha256_file, write_json
 
 ERROR = re.compile(r"Error in rule .*:\n    message: (.*)\n(?:    .*\n)*?    output: (\S+)")  # of Snakemake
-HELPER = re.compile(r"Error in rule (\w+):\n(?:    .*\n)*?    log: (\S+)")  # of Snakemake
+HELPER = re.compile(r"Error in rule (\w+):\n(?:    .*\n)*?    log: ([^,\s]+)")  # of Snakemake
 ENDED = re.compile(r"SLURM status is: '(\w+)'|error message was '(.*)")
 ADVICE = {"TIMEOUT": "longer, `runtime`", "OUT_OF_MEMORY": "larger, `mem_mb`"}
 STOPPED = 75  # exit code of a training that was told to stop
@@ -143,7 +143,7 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
 
 def helpers(plan: Plan, said: str) -> list[str]:
     """Return a line for each failure between the rows: calibrations, cards, leaks, pages of results."""
-    logs = {plan.out / log: rule for rule, log in HELPER.findall(said)}
+    logs = {plan.out / log: rule for rule, log in HELPER.findall(said) if rule not in plan.by_rule()}
     return [f"{rule}: {last_line(log)} ({log})" for log, rule in logs.items()]
 
 
@@ -151,6 +151,8 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
     """Run what is missing; print Snakemake's words where no row explains a failure."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     words = ["--workflow-profile", str(profile)] if profile else ["--cores", str(cores)]
+    if not profile:  # rows share the allocation that this process may be in
+        os.environ.pop("SLURM_CPUS_PER_TASK", None)
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "host", "reason"]
     stopped = []
     signal.signal(signal.SIGINT, lambda caught, frame: stopped.append(caught))  # Snakemake ends its jobs
