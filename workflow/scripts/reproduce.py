@@ -28,7 +28,8 @@ from galaxy_sommelier.core.files import BadInput, how_many, read_json, sha256_fi
 ERROR = re.compile(r"Error in rule .*:\n    message: (.*)\n(?:    .*\n)*?    output: (\S+)")  # of Snakemake
 HELPER = re.compile(r"Error in rule (\w+):\n(?:    .*\n)*?    log: ([^,\s]+)")  # of Snakemake
 ENDED = re.compile(r"SLURM status is: '(\w+)'|error message was '(.*)")
-ADVICE = {"TIMEOUT": "longer, `runtime`", "OUT_OF_MEMORY": "larger, `mem_mb`"}
+LONGER = "longer, `runtime`"
+ADVICE = {"TIMEOUT": LONGER, "told to stop": LONGER, "OUT_OF_MEMORY": "larger, `mem_mb`"}
 STOPPED = 75  # exit code of a training that was told to stop
 
 
@@ -122,7 +123,7 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
             continue
         facts = read_json(record) if record.exists() else {"code": None, "attempts": 0}
         if end == "FAILED" and facts["code"] == STOPPED and profile:
-            end = "TIMEOUT"
+            end = "told to stop"
         notebook = plan.out / row.folder / "notebook.ipynb"
         where = notebook if notebook.exists() else record.with_suffix(".log")
         count = how_many(facts["attempts"], "attempt")
