@@ -103,9 +103,14 @@ class Queue:
 
     def __init__(self, state: Annotator):
         self.state, self.ended = state, False
-        self.skipped = np.zeros(len(state.table), bool)
+        self._skipped = {}  # question -> (N,) bool
         test = state.table.get("split", pd.Series("", state.table.index)) == "test"
         self._test = test.to_numpy(bool, na_value=False)
+
+    @property
+    def skipped(self) -> np.ndarray:  # (N,) bool
+        """Which galaxies of the table were skipped at the question that is asked now."""
+        return self._skipped.setdefault(self.state.task, np.zeros(len(self.state.table), bool))
 
     def open(self) -> np.ndarray:  # (n,) bool
         """Return which of the galaxies shown are without an answer; test galaxies are not asked."""
