@@ -92,7 +92,6 @@ DRAWN = """async act => {
 def until_drawn(view):
     """Return rows of what and seconds: until the screen is drawn, and of these kernel, on the way, page."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from lab import FLAGS
     from playwright.sync_api import sync_playwright
     from screen import Screen
 
@@ -113,7 +112,7 @@ def until_drawn(view):
         "a label in the gallery": [{"key": "4"}] * 9,
     }
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         screen, rows = Screen(browser, view, 1440, 900), []
         for what, some in acts.items():
             took = []

@@ -99,9 +99,13 @@ class Screen:
                 self._when("shown", state.rows.tobytes(), lambda: shown_of(state.rows, len(state.table)))
 
     def rest(self) -> None:
-        """Draw what may come later: similar galaxies, and what the labels are for."""
-        key = (self.state.current, self.look.stretch, self.look.zoom)
-        self._when("near", key, lambda: near_of(self.state, self.thumbnails, self.look, self.lengths))
+        """Draw what may come later: similar galaxies, what the labels are for, the next page's thumbnails."""
+        state, look = self.state, self.look
+        key = (state.current, look.stretch, look.zoom)
+        self._when("near", key, lambda: near_of(state, self.thumbnails, look, self.lengths))
+        if self.mode == "gallery":
+            soon = state.rows[(state.page + 1) * state.page_size :][: state.page_size]
+            self.thumbnails.prepare(soon.tolist(), look.side, look.stretch, look.zoom)
         self.count_labels()
 
     def _when(self, name, key, make):

@@ -198,12 +198,15 @@ class LargeImage:
         return encode(with_sky(enlarged(shown, LARGE), scale, north), 92), said
 
     def _overlaid(self, image, look):
-        finer = enlarged(image, max(min(image.shape[:2]), min(1200, round(LARGE / look.zoom))))
+        def over(network):
+            finer = enlarged(image, max(min(image.shape[:2]), min(1200, round(LARGE / look.zoom))))
+            return overlaid(finer, network, crop=self.crop), ""
+
         try:
             if look.overlay == "attention":
-                return overlaid(finer, self.attention(self.pixels), crop=self.crop), ""
+                return over(self.attention(self.pixels))
             if look.overlay == "similar" and self.patch:
-                return overlaid(finer, self.similarity(self.pixels, *self._patch()), crop=self.crop), ""
+                return over(self.similarity(self.pixels, *self._patch()))
         except BadInput as error:
             return image, str(error)
         hint = "click on the image to see which patches are similar to that one"

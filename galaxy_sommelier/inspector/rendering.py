@@ -70,21 +70,22 @@ class Album:
     def ahead(self, rows: Sequence[int]) -> None:
         """Begin to read images that are about to be asked for; only after `hurry`."""
         if self.until < np.inf:
-            for key in ((self._image.__name__, row) for row in rows):
-                self.reading[key] = self.reading.get(key) or self.pool.submit(self._image, key[1])
+            for key in ((self.read.__name__, row) for row in rows):
+                self.reading[key] = self.reading.get(key) or self.pool.submit(self.read, key[1])
 
     def image(self, row: int) -> np.ndarray:  # (H, W, 3) uint8
         """Return the image of a row, or raise `BadImage`."""
-        return self._soon(self._image, row)
+        return self._soon(self.read, row)
 
     def whole(self, row: int) -> tuple[FitsImage | None, np.ndarray]:
         """Return the bands of a row's FITS file, None where there is none, and the image, both at once."""
         return self._soon(self._whole, row)
 
     def _whole(self, row):
-        return self._bands(row), self._image(row)
+        return self._bands(row), self.read(row)
 
-    def _image(self, row):
+    def read(self, row: int) -> np.ndarray:  # (H, W, 3) uint8
+        """Return the image of a row, however long that takes, or raise `BadImage`."""
         name = self.table.id_str.iloc[row]
         if self.store is not None and np.isfinite(self.places[row]):
             return _unpacked(self.store, int(self.places[row]), name)
@@ -157,7 +158,7 @@ def rendered(
     if stretch not in STRETCHES:
         raise BadInput(f"stretch: unknown {stretch!r}; use one of {', '.join(STRETCHES)}")
     values = values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
-    missing = np.isnan(values).all(axis=-1)
+    missing = np.isnan(values[..., 0]) & np.isnan(values[..., 1]) & np.isnan(values[..., 2])
     level = np.clip((np.nan_to_num(values) - black) / max(white - black, 1e-3), 0, 1)
     level = STRETCHES[stretch](level)
     image = np.round(255 * (1 - level if invert else level)).astype(np.uint8)
@@ -237,6 +238,7 @@ class Thumbnails:
 
     def __init__(self, album: Album, room: int = 500):  # room: how many are cached
         self.album, self.room, self.made = album, room, OrderedDict()
+        self.pool, self.jobs = ThreadPoolExecutor(1, "thumbnails"), []
 
     def ahead(
         self,
@@ -244,7 +246,23 @@ class Thumbnails:
         *how,  # side, stretch and zoom, as for `get`
     ) -> None:
         """Begin to read the images of thumbnails that are not cached."""
+        self.prepare([])
         self.album.ahead([row for row in rows if (row, *how) not in self.made])
+
+    def prepare(
+        self,
+        rows: Sequence[int],
+        *how,  # side, stretch and zoom, as for `get`
+    ) -> None:
+        """Make thumbnails in the background, one by one, until others are asked for."""
+        for job in self.jobs:
+            job.cancel()
+        keys = [(row, *how) for row in rows]
+        self.jobs = [self.pool.submit(self._prepare, key) for key in keys if key not in self.made]
+
+    def _prepare(self, key):
+        if (made := _small_jpeg(self.album.read, *key))[0]:
+            self.made[key] = made
 
     def get(
         self,
@@ -255,7 +273,7 @@ class Thumbnails:
     ) -> tuple[bytes, str]:  # JPEG and "", or b"" and what is wrong
         """Return the thumbnail of a row, or the reason why there is none."""
         key = (row, side, stretch, zoom)
-        made = self.made.get(key) or _small_jpeg(self.album, row, side, stretch, zoom)
+        made = self.made.get(key) or _small_jpeg(self.album.image, *key)
         if made[0]:  # failures are not cached: a disk may come back
             self.made[key] = made
             self.made.move_to_end(key)
@@ -264,9 +282,9 @@ class Thumbnails:
         return made
 
 
-def _small_jpeg(album, row, side, stretch, zoom):
+def _small_jpeg(read, row, side, stretch, zoom):
     try:
-        image = enlarged(centred(album.image(row), zoom), side)
+        image = enlarged(centred(read(row), zoom), side)
     except BadInput as error:
         return b"", getattr(error, "reason", str(error))
     image = image if stretch == "linear" else rendered(image_channels(image)["colour"], stretch)

@@ -53,7 +53,7 @@ function slider(parent, label, low, high, step, act, name = "") {
   return node;
 }
 
-/** An image from the bytes of a JPEG; its address is given back when the image is replaced. */
+/** An image from the bytes of a JPEG, which are its address: a blob, kept by another process, comes later. */
 function picture(parent, bytes, alt, name = "gs-image") {
   const node = make(parent, "img", name, "", {alt, draggable: false});
   fill(node, bytes);
@@ -61,8 +61,10 @@ function picture(parent, bytes, alt, name = "gs-image") {
 }
 
 function fill(node, bytes) {
-  if (node.src) URL.revokeObjectURL(node.src);
-  node.src = URL.createObjectURL(new Blob([bytes], {type: "image/jpeg"}));
+  const all = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let letters = "";
+  for (let i = 0; i < all.length; i += 8192) letters += String.fromCharCode(...all.subarray(i, i + 8192));
+  node.src = `data:image/jpeg;base64,${btoa(letters)}`;
 }
 
 /** Draw anew without losing the keyboard: if the focused element goes, the focus goes to the gallery. */

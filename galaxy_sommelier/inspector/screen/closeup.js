@@ -125,7 +125,6 @@ function drawTree(box, path) {
 }
 
 function drawNear(app, box, one) {
-  box.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
   box.replaceChildren();
   if (!one.galaxies?.length) { if (one.note) make(box, "div", "gs-quiet", one.note); return; }
   make(box, "div", "gs-question", "similar galaxies");

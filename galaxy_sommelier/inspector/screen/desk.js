@@ -49,7 +49,6 @@ function open(model, host) {
   return () => {
     app.dead = true;
     undo.forEach(act => act());
-    root.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
     root.remove();
   };
 }

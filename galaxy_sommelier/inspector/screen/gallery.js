@@ -10,7 +10,6 @@ function makeGallery(app) {
   app.gallery = grid;
 
   const draw = () => keepFocus(app, () => {
-    grid.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
     const tiles = app.get("tiles");
     grid.replaceChildren(...tiles.map((one, i) => tile(app, one, i)));
     if (!tiles.length) make(grid, "div", "gs-note", "No galaxy passes these filters.");
@@ -40,11 +39,16 @@ function makeGallery(app) {
   app.on("tiles", draw);
   app.on("badges", badges);
   app.on("here", mark);
-  app.on("controls", () => fit());
-  app.on("here", () => fit());
+  app.on("controls", () => refit());
+  app.on("here", () => refit());
 
   // rows of tiles, about as large as wished, that fill the space; Python makes the pages of that size
-  let asked = 0;
+  let asked = 0, fitted = "";
+  const refit = () => {
+    const {side, mode} = app.get("controls"), settings = `${side} ${mode} ${app.get("here").tall}`;
+    if (settings !== fitted) fit();
+    fitted = settings;
+  };
   const fit = () => {
     const wish = app.get("controls").side;
     grid.classList.toggle("gs-tall", app.get("here").tall);

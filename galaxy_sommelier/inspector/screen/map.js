@@ -39,15 +39,17 @@ function makeMap(app) {
     pixels.fill(packed(BACKGROUND));
     const base = (groups.length < 2000 ? 5 : groups.length < 20000 ? 3 : 1) * devicePixelRatio;
     const size = Math.max(1, Math.round(base * Math.min(2, view.zoom ** 0.3)));
+    const {width, height} = view, half = size / 2;
     for (const pass of [0, 1]) {  // those in the gallery above the others
       const colours = pass ? bright : faded;
       for (let i = 0; i < groups.length; i++) {
         if (shown[i] !== pass) continue;
-        const left = across(i) - size / 2 | 0, top = down(i) - size / 2 | 0;
-        if (!(left >= 0 && top >= 0 && left + size < view.width && top + size < view.height)) continue;
+        const left = across(i) - half | 0, top = down(i) - half | 0;
+        if (!(left >= 0 && top >= 0 && left + size < width && top + size < height)) continue;
+        if (size === 1) { pixels[top * width + left] = colours[groups[i]]; continue; }
         for (let y = 0; y < size; y++) {  // a disk: its corners are left out
           const cut = size > 3 && (y === 0 || y === size - 1) ? Math.round(size / 4) : 0;
-          const start = (top + y) * view.width + left;
+          const start = (top + y) * width + left;
           pixels.fill(colours[groups[i]], start + cut, start + size - cut);
         }
       }

@@ -28,7 +28,6 @@ function makeSort(app) {
     problem.textContent = known ? "" : one.problem;
   });
   app.on("examples", list => keepFocus(app, () => {
-    answers.querySelectorAll("img").forEach(one => URL.revokeObjectURL(one.src));
     answers.replaceChildren();
     list.forEach((one, i) => {
       const node = answerButton(app, answers, one.value, "", i);
@@ -68,7 +67,6 @@ function makeSort(app) {
 }
 
 function drawLast(app, strip, last) {
-  strip.querySelectorAll("img").forEach(image => URL.revokeObjectURL(image.src));
   strip.replaceChildren();
   for (const one of last) {
     const node = button(strip, "", `undo ${one.words} of ${one.id}`,
