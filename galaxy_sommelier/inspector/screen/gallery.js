@@ -61,6 +61,7 @@ function makeGallery(app) {
     const side = Math.min(width, Math.max(0.7 * wish, Math.min(1.4 * wish, room)));
     app.columns = Math.max(1, Math.floor((width + GAP) / (side + GAP)));
     grid.style.setProperty("--gs-side", `${side}px`);
+    grid.classList.toggle("gs-narrow", side <= 108);
     grid.style.setProperty("--gs-columns", app.columns);
     if (app.columns * rows !== asked) app.send({do: "space", count: asked = app.columns * rows});
   };
