@@ -215,7 +215,8 @@ def pooled_maps(
     blocks: tuple[int, ...] = (-1,),  # counted from the end
 ) -> list[torch.Tensor]:  # for each block (B, D)
     """Return the means of the maps that leave each of `blocks`."""
-    output = run_backbone(backbone, pixel_values, output_hidden_states=tuple(blocks) != (-1,))
+    channels_last = pixel_values.contiguous(memory_format=torch.channels_last)  # convolutions are faster so
+    output = run_backbone(backbone, channels_last, output_hidden_states=tuple(blocks) != (-1,))
     last, maps = output.pooler_output.flatten(1), output.hidden_states
     return [last if block == -1 else maps[block].mean((-2, -1)) for block in blocks]
 
