@@ -458,6 +458,29 @@ def test_the_map_opens_a_galaxy_beside_the_gallery_and_a_lasso_filters(opened):
     assert not screen.out(".gs-map").is_visible()
 
 
+def test_the_map_fades_what_a_query_leaves_out(opened):
+    screen = opened()
+    screen.out(".gs-query input").fill("label == 'smooth'")
+    screen.press("Enter")
+    state, desk = screen.view.state, screen.view.desk
+    places = np.frombuffer(desk.places, np.float32).reshape(-1, 2)
+    alone = (np.linalg.norm(places[:, None] - places, axis=2) + 9 * np.eye(150)).min(axis=1)
+    smooth = (state.table.label == "smooth").to_numpy()
+    seen = [
+        screen.tab.evaluate(
+            """([x, y]) => {
+              const points = document.querySelector(".gs-sheet-of-points canvas");
+              const at = [points.width * (0.5 + x / 2.25), points.height * (0.5 - y / 2.25)].map(Math.floor);
+              return [...points.getContext("2d").getImageData(...at, 1, 1).data].slice(0, 3);
+            }""",
+            places[np.where(kept, alone, -1).argmax()].tolist(),
+        )
+        for kept in (smooth, ~smooth)
+    ]
+    bright = dict(desk.legend)["smooth"]
+    assert seen[0] == [int(bright[i : i + 2], 16) for i in (1, 3, 5)] and max(seen[1]) < 120
+
+
 def test_zoom_and_stretch_change_the_images_and_a_scale_bar_is_drawn(opened):
     screen = opened("table")
     before, large = screen.view.desk.tiles[0]["jpeg"], screen.view.desk.image["jpeg"]

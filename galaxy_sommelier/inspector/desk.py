@@ -47,7 +47,7 @@ class Desk(anywidget.AnyWidget):
     sorting = Dict().tag(sync=True)  # progress of sort mode
     places = Bytes().tag(sync=True)  # of the map: two float32 a galaxy
     groups = Bytes().tag(sync=True)  # which entry of the legend: a byte a galaxy
-    shown = Bytes().tag(sync=True)  # 1 where the gallery shows it: a byte a galaxy
+    shown = Bytes().tag(sync=True)  # 1 where the gallery shows it: a bit a galaxy
     legend = List().tag(sync=True)  # (name, colour) of the groups
 
 # %% ../../nbs/09_inspector/11_desk.ipynb #c71e6131

@@ -82,8 +82,8 @@ def groups_of(labels: Sequence) -> tuple[list[tuple[str, str]], bytes]:  # (name
     return legend + other, places.to_numpy().tobytes()
 
 
-def shown_of(rows: np.ndarray, count: int) -> bytes:  # rows of the table, its length -> a byte a point
+def shown_of(rows: np.ndarray, count: int) -> bytes:  # rows of the table, its length -> a bit a point
     """Return which galaxies are shown."""
-    shown = np.zeros(count, np.uint8)
-    shown[rows] = 1
-    return shown.tobytes()
+    shown = np.zeros(count, bool)
+    shown[rows] = True
+    return np.packbits(shown).tobytes()

@@ -43,7 +43,7 @@ function makeMap(app) {
     for (const pass of [0, 1]) {  // those in the gallery above the others
       const colours = pass ? bright : faded;
       for (let i = 0; i < groups.length; i++) {
-        if (shown[i] !== pass) continue;
+        if ((shown[i >> 3] >> (7 - (i & 7)) & 1) !== pass) continue;
         const left = across(i) - half | 0, top = down(i) - half | 0;
         if (!(left >= 0 && top >= 0 && left + size < width && top + size < height)) continue;
         if (size === 1) { pixels[top * width + left] = colours[groups[i]]; continue; }
