@@ -558,7 +558,43 @@ def test_a_lost_kernel_takes_no_input(opened, tmp_path):
     screen.tab.keyboard.press("2")
     screen.out(".gs-tile").nth(2).click(force=True)
     assert len(screen.asked) == asked and not (tmp_path / "labels.csv").exists()
+    assert "gs-veil" in screen.focused()  # the click gave the keyboard to no one else
     screen.shot("dead")
+
+
+def test_a_kernel_that_was_shut_down_is_named(opened, tmp_path):
+    screen = opened()
+    screen.tab.evaluate("() => { model.send = () => { throw new Error('Cannot send'); }; }")
+    screen.tab.keyboard.press("2")
+    assert screen.out(".gs-veil").inner_text() == "the kernel has ended: start it, and run the cell again"
+
+
+def test_a_wrong_query_is_named_until_it_is_mended_in_sort_mode_too(opened):
+    screen = opened()
+    screen.out(".gs-query input").fill("confidence > 0,5")
+    screen.press("Enter", "ArrowRight", "s")
+    assert "it has a comma" in screen.out(".gs-status").inner_text() and screen.view.state.stale
+    screen.press("g")
+    screen.out(".gs-query input").fill("confidence > 0.5")
+    screen.press("Enter")
+    assert not screen.view.state.stale and "comma" not in screen.out(".gs-status").inner_text()
+
+
+def test_a_lost_annotation_file_is_named(opened, tmp_path):
+    screen = opened()
+    screen.press("2")
+    (tmp_path / "labels.csv").unlink()
+    screen.tab.wait_for_function("document.querySelector('.gs-status').textContent.includes('has gone')")
+    assert not (screen.view.state.answered != "").any()
+
+
+def test_a_drag_that_ends_outside_marks_nothing(opened):
+    screen = opened()
+    box = screen.out(".gs-tile").first.bounding_box()
+    screen.tab.mouse.move(box["x"] + 3, box["y"] + 30)
+    screen.out(".gs-tile").first.dispatch_event("pointerdown", {"button": 0, "buttons": 1})
+    screen.tab.mouse.move(box["x"] + 90, box["y"] + 120, steps=4)  # no button is held
+    assert not screen.out(".gs-band").is_visible() and not screen.view.state.marked
 
 
 def test_a_screen_that_is_removed_is_freed_and_one_that_comes_back_works(opened):

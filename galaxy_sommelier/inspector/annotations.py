@@ -194,6 +194,7 @@ class AnnotationFile:
     def refresh(self) -> bool:  # whether there was anything new
         """Read what this and other notebooks have written."""
         self._read = found = read_new(self.path, self._read)
+        lost = found.afresh and bool(self.newest)
         if found.afresh:
             self.newest, self.damaged = {}, []
         rows = {(galaxy, who, field): (value, when) for galaxy, field, value, who, when in found.rows}
@@ -203,7 +204,7 @@ class AnnotationFile:
         if found.damaged:
             what = f"damaged lines left out: {len(found.damaged)}, first {found.damaged[0]}"
             warnings.warn(f"{self.path}: {what}", stacklevel=2)
-        return new
+        return new or lost
 
     def mine(self, galaxy: str) -> dict[str, str]:  # field -> value, without empty ones
         """Return this person's annotations of a galaxy."""
@@ -218,6 +219,8 @@ class AnnotationFile:
     def put_all(self, changes: dict[str, dict[str, str]]) -> None:  # galaxy -> field -> value
         """Save annotations of several galaxies as one click."""
         ids = exact_ids(pd.Series(list(changes), name="id_str", dtype=object), "annotation")
+        if broken := [name for name in ids if name.splitlines() != [name]]:
+            raise BadInput(f"annotation: the id {broken[0]!r} has a line break; give the galaxy another id")
         for values in changes.values():
             check_annotation(values, self.schema)
         click = self._write(dict(zip(ids, changes.values(), strict=True)))

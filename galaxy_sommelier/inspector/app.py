@@ -137,7 +137,8 @@ class Screen:
         damaged = state.annotations.damaged
         lines = how_many(len(damaged), "damaged line")
         left_out = f"; {lines} left out, first {damaged[0]}" if damaged else ""
-        error = f"not applied: {state.error}" if state.stale and state.error else state.error
+        fault = f"not applied: {state.fault}" if state.stale else ""
+        error = fault if state.error in ("", state.fault) else state.error
         late = len({row for _, row in self.album.reading})
         slow = f"slow files: {how_many(late, 'image')} still to come" if late else ""
         return {

@@ -317,7 +317,7 @@ def contact_sheet(
         left, top = 8 + i % columns * step[0], 8 + i // columns * step[1]
         small = Image.fromarray(enlarged(image, side)[:side, :side])
         sheet.paste(small, (left, top))
-        for j, line in enumerate(caption):
+        for j, line in enumerate(" ".join(words.splitlines()) for words in caption):
             ways = (shortened(line, length) for length in range(len(line), -1, -1))
             short = next(one for one in ways if draw.textlength(one, font) <= side + 4)
             draw.text((left, top + side + 2 + j * LINE), short, "black" if j == 0 else "#555555", font)

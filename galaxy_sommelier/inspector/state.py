@@ -61,6 +61,7 @@ class Selection(HasTraits):
     cursor = Int(0)  # place in `rows`
     error = Unicode()  # what was wrong with the last action; "" = nothing
     stale = Bool(False)  # the last query was not applied
+    fault = ""  # why it was not
 
     def __init__(self, table: pd.DataFrame):  # from `inspection_table`
         super().__init__()
@@ -72,7 +73,8 @@ class Selection(HasTraits):
         try:
             found = self._found()
         except BadInput as error:
-            self.error, self.stale = str(error), True
+            self.error = self.fault = str(error)
+            self.stale = True
             return
         with self.hold_trait_notifications():
             self.error, self.stale, self.rows, self.cursor = "", False, found, 0
@@ -211,6 +213,8 @@ class Inspection(PagedSelection):
         self.voted, self.predicted = (values_of(table, kind, schema) for kind in ("fraction", "predicted"))
         known = isinstance(annotations, AnnotationFile)
         self.annotations = annotations if known else AnnotationFile(annotations, schema=schema)
+        if isinstance(classes, str) or not all(isinstance(name, str) and name.strip() for name in classes):
+            raise BadInput(f"classes: {classes!r}; give names in a list, such as ['ring', 'other']")
         paths = (name for name, answer in PATHS.items() if answer in schema.answers)
         self.classes = tuple(classes) or tuple(paths) or schema.questions[0].answers
         self.sync()
@@ -259,6 +263,8 @@ class Annotator(Inspection):
         else:
             if new:
                 self.sync()
+                if not (path := self.annotations.path).exists():
+                    self.error = f"{path}: the annotation file has gone; the next label begins a new one"
 
     def my_annotations(self) -> dict[str, str]:  # field -> value
         """Return this person's annotations of the galaxy that is looked at."""

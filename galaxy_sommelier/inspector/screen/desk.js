@@ -58,11 +58,13 @@ function link(app, undo) {
   const {model, root} = app;
   const answers = [];  // what to do with each
   let slow = 0, idle = 0, late = false;
-  const die = () => {
+  const die = words => {
+    if (app.dead) return;
     app.dead = true;
     root.classList.add("gs-dead");
-    root.inert = true;
-    make(root, "div", "gs-veil", "kernel restarted: run the cell again", {role: "alert"});
+    for (const part of root.children) part.inert = true;
+    // a click on it must not give the keyboard to the notebook, whose cell `d` `d` would delete
+    make(root, "div", "gs-veil", words, {role: "alert", tabIndex: -1});
   };
   app.send = (message, buffers = [], then = null) => {
     if (app.dead) return;
@@ -75,7 +77,9 @@ function link(app, undo) {
     }, 1500);
     clearTimeout(idle);
     if (message.do !== "rest") idle = setTimeout(() => app.send({do: "rest"}), 250);  // what may come later
-    model.send(message, undefined, buffers);
+    try { model.send(message, undefined, buffers); } catch {
+      die("the kernel has ended: start it, and run the cell again");
+    }
   };
   const answered = message => {
     if (message.done) {
@@ -84,7 +88,7 @@ function link(app, undo) {
     }
     if (late && !app.waiting) { late = false; app.sayStatus(); }
   };
-  const live = function () { if (!this.comm_live && !app.dead) die(); };
+  const live = function () { if (!this.comm_live) die("kernel restarted: run the cell again"); };
   model.on("msg:custom", answered);
   model.on("comm_live_update", live);
   // other notebooks may write to the same file
@@ -139,7 +143,7 @@ function keys(app, query) {
   });
   // a click leaves the keyboard where the galaxies are, except in boxes and lists
   root.addEventListener("click", event => {
-    if (!event.target.closest("input, select, details, a") && !app.help.open) app.home();
+    if (!app.dead && !event.target.closest("input, select, details, a") && !app.help.open) app.home();
   });
   let pointed = false;  // a list whose entries are chosen by arrow keys keeps the keyboard
   root.addEventListener("pointerdown", () => { pointed = true; }, true);

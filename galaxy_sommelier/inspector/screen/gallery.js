@@ -123,6 +123,7 @@ function drawBand(app, box, grid, band) {
     if (event.button === 0 && event.target.closest(".gs-tiles")) from = {at: inside(event), event};
   });
   box.addEventListener("pointermove", event => {
+    if (!(event.buttons & 1)) { from = null; band.hidden = true; }  // let go elsewhere
     if (!from) return;
     const [x, y] = inside(event), [x0, y0] = from.at;
     if (band.hidden && Math.hypot(x - x0, y - y0) < 8) return;

@@ -44,6 +44,7 @@ function makeMap(app) {
       const colours = pass ? bright : faded;
       for (let i = 0; i < groups.length; i++) {
         if ((shown[i >> 3] >> (7 - (i & 7)) & 1) !== pass) continue;
+        if (Number.isNaN(places[2 * i])) continue;
         const left = across(i) - half | 0, top = down(i) - half | 0;
         if (!(left >= 0 && top >= 0 && left + size < width && top + size < height)) continue;
         if (size === 1) { pixels[top * width + left] = colours[groups[i]]; continue; }
