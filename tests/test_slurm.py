@@ -39,6 +39,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
+MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1
 NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4
 NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4

@@ -213,6 +213,28 @@ def test_a_failure_is_not_tried_again_and_a_changed_parameter_begins_anew(tmp_pa
     assert [status(path) for path in (out / "replaced").iterdir()] == ["failed"]
 
 
+def test_a_changed_notebook_runs_again_and_what_it_has_printed_changes_nothing(tmp_path):
+    file, out, mine = tmp_path / "one.yaml", tmp_path / "out", tmp_path / "mine.ipynb"
+    experiments = {"one": {"experiment": notebook(mine, "1")}}
+    file.write_text(yaml.safe_dump({"out": str(out), "experiments": experiments}))
+    assert run(file)[0] == 0
+    cells = read_json(mine)
+    cells["cells"][-1]["metadata"]["tags"] = ["seen"]
+    write_json(mine, cells)
+    assert run(file)[0] == 0 and attempts(out) == {"one": 1} and not (out / "replaced").exists()
+    notebook(mine, "2")
+    assert run(file)[0] == 0 and len(list((out / "replaced").iterdir())) == 1
+
+
+def test_a_simulation_that_fails_is_named(tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(out=tmp_path / "out"))
+    change(file, "n: 60", "n: 60, survey: sloan")
+    code, _, error = run(file)
+    [line] = error.splitlines()
+    assert code == 1 and "simulate: " in line and "no survey 'sloan'" in line
+
+
 WAITS = """\
 import time
 from pathlib import Path
@@ -254,6 +276,7 @@ def refused(capsys, file, text, *words):
         ("crop: 1.0", "corp: 1.0", "common: unknown name 'corp', did you mean 'crop'"),
         ("kind: counts", "kinds: counts", "stores: sky: No such option '--kinds'"),
         ("n: 60", "number: 60", "skies: sky: unknown key 'number'"),
+        ("n: 60, ", "", "skies: sky: no 'n', the number of galaxies"),
         ("full: runs/full", "full: runs/fully", "runs/fully is not made by this campaign, did you mean"),
         ("epochs: 2", "backbone: /no/weights", "/no/weights does not exist"),
         ("epochs: 2", "stage: probe, processes: 2", "trainings: full: stage 'probe': trains in one process"),
@@ -266,6 +289,9 @@ def refused(capsys, file, text, *words):
         ("full: {epochs: 2", "lora: {from: runs/full}\n  full: {seeds: 3", "'seeds' takes a value like []"),
         ("compare_stages: {", "one: {experiment: 1, ", "one: 'experiment' takes a value like ''"),
         ("compare_stages: {", "compare: {", "experiment 'compare' is not known, did you mean"),
+        ("experiments:", "cards: [compare_stages]\nexperiments:", "cards: 'compare_stages' is no training"),
+        ("experiments:", "lists: {some: {table: setup.py}}\nexperiments:", "lists: some: no 'below'"),
+        ("epochs: 2", "processes: 0", "trainings: full: processes: 0 is less than 1"),
     ],
 )
 def test_a_fault_of_the_file_is_one_line_before_anything_runs(tmp_path, capsys, old, new, complaint):

@@ -10,4 +10,4 @@ rule results:
     log:
         "logs/results-{name}.log",
     shell:
-        "python {SCRIPTS}/results.py runs/{wildcards.name} results > {log} 2>&1"
+        "python {SCRIPTS:q}/results.py runs/{wildcards.name} results > {log} 2>&1"

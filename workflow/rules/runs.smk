@@ -19,7 +19,7 @@ for name, rows in PLAN.by_rule().items():
         threads: PLAN.campaign.threads
         retries: PLAN.campaign.attempts - 1 if workflow.is_main_process else 0 # not once more within a Slurm job
         shell:
-            "python {SCRIPTS}/attempt.py --folder $(dirname {output}) --attempt {resources.attempt}"
+            "python {SCRIPTS:q}/attempt.py --folder $(dirname {output}) --attempt {resources.attempt}"
             " --input {input:q} -- {params.command:q}"
 
 

@@ -18,7 +18,15 @@ from galaxy_sommelier.core.runs import status
 from galaxy_sommelier.training.settings import FREE
 
 RESULTS = ("tta", "save_precision")  # settings that a finished run may change, and its results with them
+START = "GALAXY_SOMMELIER_START"  # set by reproduce.py: another one at each start of a campaign
 GOES_ON = {75, 130, 137, 138, 143}  # told to stop with a checkpoint, Ctrl-C, SIGKILL, SIGUSR1, SIGTERM
+
+
+def content_of(path: str) -> str:
+    """Return a checksum of a file; of a notebook only its cells count, not what they have printed."""
+    if not path.endswith(".ipynb"):
+        return sha256_file(path)
+    return sha256_of(json.dumps([cell["source"] for cell in read_json(path)["cells"]]))
 
 
 def key_of(command: list[str], inputs: list[str]) -> str:
@@ -31,7 +39,7 @@ def key_of(command: list[str], inputs: list[str]) -> str:
     places = {i + more for i in free for more in range(3)}
     places |= {i + more for i, word in enumerate(command) if word == "--processes" for more in range(2)}
     words = [word for i, word in enumerate(command) if i not in places]
-    return sha256_of(json.dumps([words, {path: sha256_file(path) for path in inputs}]))[:16]
+    return sha256_of(json.dumps([words, {path: content_of(path) for path in inputs}]))[:16]
 
 
 def last_line(log: Path) -> str:
@@ -84,10 +92,11 @@ def attempt(folder: Path, number: int, inputs: list[str], command: list[str], lo
         set_aside(folder, now)
         log.unlink(missing_ok=True)
         before = {}
-    if number > 1 and before.get("code") not in (None, *GOES_ON):
+    start = os.environ.get(START, "")
+    if number > 1 and before.get("start") == start and before.get("code") not in (None, *GOES_ON):
         return before["code"]  # it would fail again in the same way
-    facts = {"key": key, "command": command, "started": f"{now:%Y-%m-%dT%H:%M:%SZ}", "code": None}
-    facts |= {"attempts": before.get("attempts", 0) + 1, "seconds": before.get("seconds", 0)}
+    facts = {"key": key, "command": command, "start": start, "started": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
+    facts |= {"code": None, "attempts": before.get("attempts", 0) + 1, "seconds": before.get("seconds", 0)}
     write_json(record, facts)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a warning of Slurm: only a training reacts to it
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # Snakemake has set the threads of a row without Slurm
@@ -119,7 +128,12 @@ def main() -> int:
         what = f"files cannot be locked here ({error.strerror}); put `out` elsewhere, as on scratch"
         print(f"{name}: {logs.resolve()}: {what}", file=sys.stderr)
         return 2
-    if code := attempt(given.folder, given.attempt, given.input, given.command, lock):
+    try:
+        code = attempt(given.folder, given.attempt, given.input, given.command, lock)
+    except BadInput as error:  # as of a full disk, on which not even the record can be written
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    if code:
         print(f"{name}: exit code {code}: {last_line(logs / f'{name}.log')}", file=sys.stderr)
     return code
 

@@ -81,13 +81,19 @@ class Plan:
         seeds = [self.train(name, spec) for name, spec in c.trainings.items()]
         self.trainings = {row.name: row for rows in seeds for row in rows}
         self.cards = [self.known("cards", "runs", name) for name in c.cards]
+        if wrong := [name for name in self.cards if name not in self.trainings]:
+            self.refuse("cards", f"{wrong[0]!r} is no training; only trainings have cards")
         self.experiments = {name: self.experiment(name, dict(spec)) for name, spec in c.experiments.items()}
         self.leaks = {name: self.pair(name, stores) for name, stores in c.leaks.items()}
         for name, spec in c.lists.items():
             self.fields(f"lists: {name}", spec, LIST)
+            if missing := [key for key in LIST if key not in spec]:
+                self.refuse(f"lists: {name}", f"no {missing[0]!r}; a list takes `table` and `below`")
             self.check_value(f"lists: {name}: table", spec.get("table", ""))
         for name, spec in c.skies.items():
             self.fields(f"skies: {name}", spec, SKY)
+            if "n" not in spec:
+                self.refuse(f"skies: {name}", "no 'n', the number of galaxies")
         for name in c.weights:
             if name != "efficientnet-lite0":
                 raise BadInput(f"{path}: weights: {name!r} is not known (known: efficientnet-lite0)")
@@ -219,7 +225,7 @@ class Plan:
         return list(found)
 
     def settle(self, where: str, spec: dict, known) -> dict:  # known: names that take a common value
-        """Return the values of a row: those of its config file, of `common`, and its own, later ones win."""
+        """Return the values of a row: those of `common`, of its config file, and its own, later ones win."""
         config = spec.pop("config", None)
         values = {key: value for key, value in self.campaign.common.items() if key in known}
         values |= read_config(TOP / config) if config else {}
@@ -259,6 +265,8 @@ class Plan:
                     check_processes(settings, own.get("processes", 1))
             except BadInput as error:
                 self.refuse(where, str(error))
+            if own.get("processes", 1) < 1:
+                self.refuse(where, f"processes: {own['processes']} is less than 1")
             row = name if seed is None else f"{name}-{seed}"
             words = ["sommelier", "train", store, "--out", f"runs/{row}"]
             words += ["--from", start] if start else []
@@ -280,7 +288,8 @@ class Plan:
             self.refuse(where, str(error))
         which = str(notebook) if given.endswith(".ipynb") else given  # the row runs in another folder
         words = ["sommelier", "run", which, "--out", f"runs/{name}", *pairs(values)]
-        return Row(name, f"run_{name}", f"runs/{name}", words, self.needs(values), whole)
+        inputs = [*self.needs(values), str(notebook)]
+        return Row(name, f"run_{name}", f"runs/{name}", words, inputs, whole)
 
     def pair(self, name: str, stores) -> list[str]:
         """Return the two stores in which the same galaxies are looked for."""

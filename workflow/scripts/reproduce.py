@@ -14,10 +14,11 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from attempt import last_line
+from attempt import START, last_line
 from campaign import TOP, Plan
 from cost import gpu_hours
 from profiles import find_profile
@@ -122,6 +123,8 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
         if (plan.out / row.folder / "done.json").exists() or not (record.exists() or row.name in ended):
             continue
         facts = read_json(record) if record.exists() else {"code": None, "attempts": 0}
+        if row.name not in ended and facts.get("start") != os.environ.get(START):
+            continue  # it has not started this time
         if end == "FAILED" and facts["code"] == STOPPED and profile:
             end = "told to stop"
         notebook = plan.out / row.folder / "notebook.ipynb"
@@ -155,6 +158,7 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
     if not profile:  # rows share the allocation that this process may be in
         os.environ.pop("SLURM_CPUS_PER_TASK", None)
     words += ["--keep-going", "--rerun-incomplete", "--quiet", "host", "reason"]
+    os.environ[START] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     stopped = []
     signal.signal(signal.SIGINT, lambda caught, frame: stopped.append(caught))  # Snakemake ends its jobs
     process = snakemake(plan, handle, *words, "--report", "report.html", "--report-after-run")
@@ -200,7 +204,7 @@ def main(words: list[str] | None = None) -> int:  # None: of the command line
         print("\nreproduce: stopped; the same command goes on", file=sys.stderr)
         return 130
     print(f"next: sommelier runs {plan.out}")
-    if (report := plan.out / "report.html").exists():
+    if code == 0 and (report := plan.out / "report.html").exists():
         print(f"report: {report}")
     return code
 
