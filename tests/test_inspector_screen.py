@@ -110,6 +110,21 @@ def test_everything_fits_and_the_cursor_is_always_visible(opened, dark):
         screen.shot(f"gallery-{width}-{'dark' if dark else 'light'}")
 
 
+@pytest.mark.parametrize("width", (546, 716))
+def test_beside_the_file_browser_no_control_is_cut_off(opened, width):
+    screen = opened(size=(width, 860))
+    for keys in ("g", "s", "123"):
+        screen.press(*keys)
+        cut = screen.tab.evaluate("""() => {
+          const root = document.querySelector(".gs-inspector"), end = root.getBoundingClientRect().right + 1;
+          const controls = [...root.querySelectorAll("button, input, select, img")];
+          const shown = controls.filter(node => node.checkVisibility());
+          return shown.filter(node => node.getBoundingClientRect().right > end).map(node => node.className);
+        }""")
+        assert cut == []
+    screen.shot(f"sort-{width}")
+
+
 def test_text_has_contrast_in_sort_mode_and_help(opened):
     for dark in (False, True):
         screen = opened(dark=dark)
