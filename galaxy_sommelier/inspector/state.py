@@ -271,8 +271,9 @@ class Annotator(Inspection):
         return {} if self.current is None else self.annotations.mine(self.table.id_str[self.current])
 
     def targets(self) -> list[int]:  # rows
-        """Return what a click annotates: the marked galaxies, or the one that is looked at."""
-        return sorted(self.marked) or ([] if self.current is None else [self.current])
+        """Return what a click annotates: a galaxy opened from elsewhere, the marked ones, or the one looked at."""
+        here = [] if self.current is None else [self.current]
+        return here if self.opened is not None else sorted(self.marked) or here
 
     def put(self, **values: str) -> None:  # as for `AnnotationFile.put`
         """Annotate; `error` explains a failure."""
