@@ -106,7 +106,7 @@ def until_drawn(view):
     acts = {
         "a query": [{"do": "query", "text": f"confidence > 0.{i}"} for i in range(3, 8)],
         "order by a column": [{"do": "order", "order": name} for name in ORDERS],
-        "a page turn, new images": [{"do": "turn", "pages": 1}] * 9,
+        "a page turn, the next page": [{"do": "turn", "pages": 1}] * 9,
         "next galaxy": [{"key": "ArrowRight"}] * 9,
         "zoom, new images": [{"do": "look", "zoom": 0.9 - 0.05 * i} for i in range(9)],
         "a label in the gallery": [{"key": "4"}] * 9,

@@ -493,7 +493,8 @@ def test_the_map_fades_what_a_query_leaves_out(opened):
         for kept in (smooth, ~smooth)
     ]
     bright = dict(desk.legend)["smooth"]
-    assert seen[0] == [int(bright[i : i + 2], 16) for i in (1, 3, 5)] and max(seen[1]) < 120
+    assert seen[0] == [int(bright[i : i + 2], 16) for i in (1, 3, 5)]
+    assert max(seen[1]) < 120 and seen[1] != [17, 20, 24]  # faded, but no background
 
 
 def test_zoom_and_stretch_change_the_images_and_a_scale_bar_is_drawn(opened):
@@ -569,6 +570,7 @@ def test_a_lost_kernel_takes_no_input(opened, tmp_path):
     screen = opened()
     screen.tab.evaluate("model.comm_live = false; model.tell('comm_live_update')")
     assert screen.out(".gs-veil").inner_text() == "kernel restarted: run the cell again"
+    assert "gs-veil" in screen.focused()
     asked = len(screen.asked)
     screen.tab.keyboard.press("2")
     screen.out(".gs-tile").nth(2).click(force=True)
@@ -587,8 +589,13 @@ def test_a_kernel_that_was_shut_down_is_named(opened, tmp_path):
 def test_a_wrong_query_is_named_until_it_is_mended_in_sort_mode_too(opened):
     screen = opened()
     screen.out(".gs-query input").fill("confidence > 0,5")
-    screen.press("Enter", "ArrowRight", "s")
-    assert "it has a comma" in screen.out(".gs-status").inner_text() and screen.view.state.stale
+    screen.press("Enter")
+    screen.out(".gs-tiles").focus()
+    screen.press("ArrowRight", "s")
+    assert screen.view.mode == "sort" and screen.view.state.stale
+    assert "a comma makes this no condition" in screen.out(".gs-status").inner_text()
+    screen.press("1")
+    assert "edge on" in screen.out(".gs-status").inner_text()  # what was done comes first
     screen.press("g")
     screen.out(".gs-query input").fill("confidence > 0.5")
     screen.press("Enter")

@@ -191,7 +191,7 @@ class AnnotationFile:
         self._read, self.clicks = NOTHING, []  # own clicks: {galaxy: {field: (before, after)}}
         self.refresh()
 
-    def refresh(self) -> bool:  # whether there was anything new
+    def refresh(self) -> bool:  # whether anything has changed
         """Read what this and other notebooks have written."""
         self._read = found = read_new(self.path, self._read)
         lost = found.afresh and bool(self.newest)

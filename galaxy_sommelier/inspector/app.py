@@ -104,8 +104,9 @@ class Screen:
         key = (state.current, look.stretch, look.zoom)
         self._when("near", key, lambda: near_of(state, self.thumbnails, look, self.lengths))
         if self.mode == "gallery":
-            soon = state.rows[(state.page + 1) * state.page_size :][: state.page_size]
-            self.thumbnails.prepare(soon.tolist(), look.side, look.stretch, look.zoom)
+            soon = state.rows[(state.page + 1) * state.page_size :][: state.page_size].tolist()
+            how = (look.side, look.stretch, look.zoom)
+            self._when("soon", (soon, how), lambda: self.thumbnails.prepare(soon, *how))
         self.count_labels()
 
     def _when(self, name, key, make):
@@ -137,13 +138,13 @@ class Screen:
         damaged = state.annotations.damaged
         lines = how_many(len(damaged), "damaged line")
         left_out = f"; {lines} left out, first {damaged[0]}" if damaged else ""
-        fault = f"not applied: {state.fault}" if state.stale else ""
-        error = fault if state.error in ("", state.fault) else state.error
+        error = f"not applied: {state.error}" if state.stale and state.error else state.error
+        fault = f"not applied: {state.fault}" if state.stale else f"annotations: {file}"
         late = len({row for _, row in self.album.reading})
         slow = f"slow files: {how_many(late, 'image')} still to come" if late else ""
         return {
             "error": error,
-            "said": ("; ".join(filter(None, [self.said, slow])) or f"annotations: {file}") + left_out,
+            "said": ("; ".join(filter(None, [self.said, slow])) or fault) + left_out,
             "chips": [words for words, _ in chips(state)],
             "labels": labels_in_words(self.fate),
             "learned": any(self.fate.get(split) for split in ("train", "val")),

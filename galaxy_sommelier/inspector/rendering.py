@@ -261,7 +261,7 @@ class Thumbnails:
         self.jobs = [self.pool.submit(self._prepare, key) for key in keys if key not in self.made]
 
     def _prepare(self, key):
-        if (made := _small_jpeg(self.album.read, *key))[0]:
+        if key not in self.made and (made := _small_jpeg(self.album.read, *key))[0]:
             self.made[key] = made
 
     def get(

@@ -213,10 +213,11 @@ class Inspection(PagedSelection):
         self.voted, self.predicted = (values_of(table, kind, schema) for kind in ("fraction", "predicted"))
         known = isinstance(annotations, AnnotationFile)
         self.annotations = annotations if known else AnnotationFile(annotations, schema=schema)
+        classes = classes if isinstance(classes, str) else tuple(classes)
         if isinstance(classes, str) or not all(isinstance(name, str) and name.strip() for name in classes):
             raise BadInput(f"classes: {classes!r}; give names in a list, such as ['ring', 'other']")
         paths = (name for name, answer in PATHS.items() if answer in schema.answers)
-        self.classes = tuple(classes) or tuple(paths) or schema.questions[0].answers
+        self.classes = classes or tuple(paths) or schema.questions[0].answers
         self.sync()
 
     @observe("task")
@@ -273,7 +274,8 @@ class Annotator(Inspection):
     def targets(self) -> list[int]:  # rows
         """Return what a click annotates: a galaxy opened from elsewhere, the marked ones, or the one looked at."""
         here = [] if self.current is None else [self.current]
-        return here if self.opened is not None else sorted(self.marked) or here
+        elsewhere = self.opened is not None and self.opened not in self.marked
+        return here if elsewhere else sorted(self.marked) or here
 
     def put(self, **values: str) -> None:  # as for `AnnotationFile.put`
         """Annotate; `error` explains a failure."""
@@ -290,7 +292,7 @@ class Annotator(Inspection):
             for row, values in clicks.items()
         }
         self._save("not saved", self.annotations.put_all, changes)
-        self.marked = self.marked if self.error else frozenset()
+        self.marked = self.marked if self.error else self.marked - set(clicks)
 
     def answer(self, value: str) -> None:
         """Give a class, or an answer to the task's question."""

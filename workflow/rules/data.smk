@@ -16,7 +16,7 @@ rule lite0:
     output:
         "weights/efficientnet-lite0/config.json",
     log:
-        "logs/lite0.log",
+        "logs/weights-lite0.log",
     shell:
         "rm -r weights/efficientnet-lite0; "
         "python -c 'from galaxy_sommelier.studies.backbones import write_lite0 as write; "

@@ -23,10 +23,11 @@ GOES_ON = {75, 130, 137, 138, 143}  # told to stop with a checkpoint, Ctrl-C, SI
 
 
 def content_of(path: str) -> str:
-    """Return a checksum of a file; of a notebook only its cells count, not what they have printed."""
+    """Return a checksum of a file; of a notebook its code counts, not its text or what it has printed."""
     if not path.endswith(".ipynb"):
         return sha256_file(path)
-    return sha256_of(json.dumps([cell["source"] for cell in read_json(path)["cells"]]))
+    cells = read_json(path)["cells"]
+    return sha256_of(json.dumps([cell["source"] for cell in cells if cell["cell_type"] == "code"]))
 
 
 def key_of(command: list[str], inputs: list[str]) -> str:
@@ -39,7 +40,8 @@ def key_of(command: list[str], inputs: list[str]) -> str:
     places = {i + more for i in free for more in range(3)}
     places |= {i + more for i, word in enumerate(command) if word == "--processes" for more in range(2)}
     words = [word for i, word in enumerate(command) if i not in places]
-    return sha256_of(json.dumps([words, {path: content_of(path) for path in inputs}]))[:16]
+    found = {Path(path).name if path.endswith(".ipynb") else path: content_of(path) for path in inputs}
+    return sha256_of(json.dumps([words, found]))[:16]
 
 
 def last_line(log: Path) -> str:

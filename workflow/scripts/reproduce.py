@@ -120,11 +120,10 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
     lines = []
     for row in plan.rows.values():
         record, end = plan.out / "logs" / f"{row.name}.json", ended.get(row.name, "FAILED")
-        if (plan.out / row.folder / "done.json").exists() or not (record.exists() or row.name in ended):
+        begun = record.exists() and read_json(record).get("start") == os.environ.get(START)  # this time
+        if (plan.out / row.folder / "done.json").exists() or not (begun or row.name in ended):
             continue
-        facts = read_json(record) if record.exists() else {"code": None, "attempts": 0}
-        if row.name not in ended and facts.get("start") != os.environ.get(START):
-            continue  # it has not started this time
+        facts = read_json(record) if begun else {"code": None, "attempts": 0}
         if end == "FAILED" and facts["code"] == STOPPED and profile:
             end = "told to stop"
         notebook = plan.out / row.folder / "notebook.ipynb"
@@ -135,7 +134,7 @@ def failures(plan: Plan, ended: dict[str, str], profile: Path | None) -> list[st
             lines.append(f"{row.name}: {end} after {count}; {change} ({where})")
         elif end != "FAILED":  # by the row itself
             lines.append(f"{row.name}: {end} after {count}; the same command continues")
-        elif not record.exists():
+        elif not begun:
             jobs = plan.out / ".snakemake" / "slurm_logs"
             lines.append(f"{row.name}: its job ended before the row began ({jobs}/rule_{row.rule})")
         elif facts["code"] is None:

@@ -53,7 +53,7 @@ function slider(parent, label, low, high, step, act, name = "") {
   return node;
 }
 
-/** An image from the bytes of a JPEG, which are its address: a blob, kept by another process, comes later. */
+/** An image from the bytes of a JPEG. They go into its address; a blob is fetched from another process. */
 function picture(parent, bytes, alt, name = "gs-image") {
   const node = make(parent, "img", name, "", {alt, draggable: false});
   fill(node, bytes);

@@ -60,11 +60,14 @@ function link(app, undo) {
   let slow = 0, idle = 0, late = false;
   const die = words => {
     if (app.dead) return;
+    const inside = root.contains(document.activeElement);
     app.dead = true;
+    clearTimeout(slow);
     root.classList.add("gs-dead");
     for (const part of root.children) part.inert = true;
-    // a click on it must not give the keyboard to the notebook, whose cell `d` `d` would delete
-    make(root, "div", "gs-veil", words, {role: "alert", tabIndex: -1});
+    // it takes clicks and keys: of those that reach the notebook, `d` `d` deletes the cell
+    const veil = make(root, "div", "gs-veil", words, {role: "alert", tabIndex: -1});
+    if (inside) veil.focus({preventScroll: true});
   };
   app.send = (message, buffers = [], then = null) => {
     if (app.dead) return;
