@@ -11,6 +11,7 @@ from screen import PATIENCE, Screen
 from galaxy_sommelier.catalog.schema import GZ2
 from galaxy_sommelier.data.store import Store, simulated_store
 from galaxy_sommelier.inspector import app, rendering
+from galaxy_sommelier.inspector.annotations import AnnotationFile
 from galaxy_sommelier.inspector.app import inspector
 
 CONTRAST = """() => {
@@ -608,6 +609,18 @@ def test_a_lost_annotation_file_is_named(opened, tmp_path):
     (tmp_path / "labels.csv").unlink()
     screen.tab.wait_for_function("document.querySelector('.gs-status').textContent.includes('has gone')")
     assert not (screen.view.state.answered != "").any()
+
+
+def test_in_sort_mode_another_notebooks_label_moves_no_galaxy_away_under_the_key(opened, tmp_path):
+    screen = opened()
+    screen.press("s")
+    shown = screen.view.state.table.id_str[screen.view.state.current]
+    AnnotationFile(tmp_path / "labels.csv").put(shown, label="smooth")
+    screen.tab.wait_for_function("model.get('sorting').progress.done === 1")
+    assert shown in screen.out(".gs-ask").inner_text()
+    screen.press("2")
+    assert said(tmp_path / "labels.csv") == {(shown, "label"): "featured"}
+    assert shown not in screen.out(".gs-ask").inner_text()
 
 
 def test_a_drag_that_ends_outside_marks_nothing(opened):

@@ -62,6 +62,7 @@ class Screen:
         self.state, self.album, self.queue = state, album, Queue(state)
         self.large, self.thumbnails = LargeImage(album, **large), Thumbnails(album)
         self.look, self.mode, self.said, self._drawn = Look(zoom=self.large.crop), "gallery", "", {}
+        self.checking = False  # for what other notebooks have written
         self.lengths = None if state.embeddings is None else np.linalg.norm(state.embeddings, axis=1)
         legend, groups = groups_of(state.table.label)
         points = b"" if places is None else places.astype(np.float32).tobytes()
@@ -80,7 +81,9 @@ class Screen:
     def draw(self) -> None:
         """Draw what has changed."""
         state, look, desk = self.state, self.look, self.desk
-        if self.mode == "sort":  # whatever has changed: no test galaxy is asked, and none twice
+        # no test galaxy is asked, and none twice; but one that another notebook has just labelled stays,
+        # so that the next key is for the galaxy on the screen
+        if self.mode == "sort" and not self.checking:
             self.queue.advance()
         self.album.hurry(PATIENCE)
         with desk.hold_sync():
@@ -172,11 +175,12 @@ class Inspector(Looking, Annotating, Screen):
                 self.look.overlay = "plain"  # an overlay comes from a function that is not ours
                 self.draw()
         finally:
-            self._busy = False
+            self._busy = self.checking = False
             self.desk.send({"done": 1})
 
     def _do(self, event, buffers):
         what = event["do"]
+        self.checking = what == "check"
         if what not in ("rest", "check", "space"):
             self.state.error = self.said = ""
         values = {key: value for key, value in event.items() if key != "do"}
