@@ -623,6 +623,18 @@ def test_in_sort_mode_another_notebooks_label_moves_no_galaxy_away_under_the_key
     assert shown not in screen.out(".gs-ask").inner_text()
 
 
+def test_all_galaxies_leaves_the_filter_too(opened):
+    screen = opened()
+    screen.out(".gs-query input").fill("confidence > 5")
+    screen.press("Enter")
+    screen.out(".gs-tiles").focus()
+    screen.press("s")
+    screen.click("button:has-text('all galaxies')")
+    assert (screen.view.state.query, screen.view.mode, len(screen.view.state.rows)) == ("", "gallery", 150)
+    assert screen.out(".gs-query input").input_value() == "" and screen.out(".gs-tile").count() > 4
+    assert not screen.out("[title=null], [title=undefined]").count()
+
+
 def test_a_drag_that_ends_outside_marks_nothing(opened):
     screen = opened()
     box = screen.out(".gs-tile").first.bounding_box()

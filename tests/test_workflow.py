@@ -282,6 +282,8 @@ def refused(capsys, file, text, *words):
         ("epochs: 2", "stage: probe, processes: 2", "trainings: full: stage 'probe': trains in one process"),
         ("epochs: 2", "report_to: wandb", "wandb is not installed"),
         ("epochs: 2", "backbone: nbs/guide", "nbs/guide: "),
+        ("epochs: 2", "backbone: nobody/nothing", "nobody/nothing is no folder, and not fetched"),
+        ("epochs: 2", "from: data/runs/nope", "data/runs/nope does not exist; check the path"),
         ("epochs: 2", "backbone: $WEIGHTS", "no folder is named 'WEIGHTS'; add it to `folders`"),
         ("full: {epochs: 2", "full-1: {}\n  full: {seeds: [1, 2]", "'full-1' is also one of trainings"),
         ("full: {epochs: 2", "sky: {epochs: 2", "trainings: 'sky' is also one of stores"),

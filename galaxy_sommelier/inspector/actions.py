@@ -98,8 +98,9 @@ class Looking:
         dict(chips(self.state)).get(chip, lambda: None)()
 
     def do_all(self) -> None:
-        """Leave the queue or the lasso."""
+        """Leave queue, lasso, question and query."""
         self.state.choose(None)
+        self.state.task = self.state.query = ""
         self.do_mode("gallery")
 
     def do_order(self, order: str | None = None, turn: bool = False) -> None:

@@ -119,8 +119,9 @@ def clearest(state: Annotator) -> dict[str, int]:  # answer to the task -> row
     for value in state.answers:
         answer = f"{state.task}_{value}" if state.task else answer_of(value, state.schema)
         given = np.flatnonzero(state.answered == value)
-        if answer and np.isfinite(share).any():
-            found[value] = int(np.nan_to_num(share[:, state.schema.index(answer)], nan=-1).argmax())
+        known = share[:, state.schema.index(answer)] if answer else np.array(np.nan)
+        if np.isfinite(known).any():
+            found[value] = int(np.nan_to_num(known, nan=-1).argmax())
         elif len(given):
             found[value] = int(given[0])
     return found

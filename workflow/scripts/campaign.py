@@ -8,6 +8,8 @@ from pathlib import Path
 from string import Template
 
 import click
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from pydantic import Field
 
 from galaxy_sommelier.cli.main import main
@@ -193,6 +195,8 @@ class Plan:
             return value
         marked = "$" in value or value.startswith(("/", "./", "../", "~"))
         if not (marked or "/" in value and (TOP / value).exists()):
+            if "/" in value:
+                self.check_there(where, value)
             return value
         path = self.place(value, where)
         if not path.exists():
@@ -204,6 +208,18 @@ class Plan:
             except BadInput as error:
                 self.refuse(where, str(error))
         return str(path)
+
+    def check_there(self, where: str, value: str):
+        """Refuse a name with a slash that is neither a folder here nor, for the hub, fetched."""
+        key = where.split(": ")[-1]
+        try:
+            fetched = isinstance(try_to_load_from_cache(value, "config.json"), str)
+        except HFValidationError:  # no name of the hub
+            fetched = False
+        if key in (*BACKBONES, "model") and not fetched:
+            self.refuse(where, f"{value} is no folder, and not fetched from the hub: hf download {value}")
+        if key in ("store", "from", "root"):
+            self.refuse(where, f"{TOP / value} does not exist; check the path")
 
     def needs(self, *values) -> list[str]:
         """Return the files that values refer to, made by other rows or given."""

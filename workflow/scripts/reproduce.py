@@ -69,10 +69,11 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def snakemake(plan: Plan, handle: int | None, *words: str) -> subprocess.Popen:
+def snakemake(plan: Plan, handle: int | None, *words: str, file: Path | None = None) -> subprocess.Popen:
     """Start Snakemake in the campaign's folder, with its output as text; it keeps the lock, too."""
+    file = (file or plan.path).resolve()
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(TOP / "workflow" / "Snakefile")]
-    command += ["--directory", str(plan.out), "--config", f"campaign={plan.path.resolve()}", "--nolock"]
+    command += ["--directory", str(plan.out), "--config", f"campaign={file}", "--nolock"]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     handles = [] if handle is None else [handle]
     return subprocess.Popen([*command, *words], **both, pass_fds=handles, preexec_fn=die_with_parent)
@@ -160,7 +161,9 @@ def run(plan: Plan, handle: int, profile: Path | None) -> int:
     os.environ[START] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     stopped = []
     signal.signal(signal.SIGINT, lambda caught, frame: stopped.append(caught))  # Snakemake ends its jobs
-    process = snakemake(plan, handle, *words, "--report", "report.html", "--report-after-run")
+    kept = plan.out / "campaign.yaml"  # read by each job, whatever is edited meanwhile
+    kept.write_text(plan.path.read_text())
+    process = snakemake(plan, handle, *words, "--report", "report.html", "--report-after-run", file=kept)
     signal.signal(signal.SIGTERM, lambda caught, frame: process.terminate())
     said = []
     for line in process.stdout:
