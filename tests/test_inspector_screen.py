@@ -382,7 +382,7 @@ def test_sort_mode_by_keyboard_alone(opened, tmp_path):
     screen.shot("sort-end")
     screen.press("Enter")
     assert screen.out(".gs-sort .gs-large .gs-image").is_visible()
-    assert screen.view.desk.status["chips"][0].startswith("queue 0/")
+    assert screen.out(".gs-where .gs-chip", has_text="queue 0/").is_visible()
     screen.press("g")
     assert screen.out(".gs-tiles").is_visible()
 

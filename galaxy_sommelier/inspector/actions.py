@@ -194,8 +194,8 @@ class Annotating:
         self.said = f"written: {out.name} (next: sommelier train {out} --stage head --backbone {DEFAULT})"
 
     def do_samp(self) -> None:
-        """Send the galaxies shown to other programs."""
-        rows = self.state.rows
+        """Send the marked galaxies, or all that are shown, to other programs."""
+        rows = np.array(sorted(self.state.marked), int) if self.state.marked else self.state.rows
         programs = self.samp.send(self.state.table.iloc[rows])
         self._sent = rows
         sent = how_many(len(rows), "galaxy", "galaxies")

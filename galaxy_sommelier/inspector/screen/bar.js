@@ -90,7 +90,7 @@ function makeStatus(app) {
   const labels = make(line, "span", "gs-labels");
   const store = button(line, "Write store", "write a store with these labels, for training", () =>
     app.send({do: "store"}));
-  const samp = button(line, "SAMP", "send the galaxies shown to TOPCAT or Aladin", () =>
+  const samp = button(line, "SAMP", "send the marked galaxies, else all shown, to TOPCAT or Aladin", () =>
     app.send({do: "samp"}));
   app.on("status", app.sayStatus = (status = app.get("status")) => {
     said.textContent = status.error || status.said;

@@ -89,5 +89,5 @@ function drawOver(app, over, one) {
   if (skipped) {
     button(line, `ask the skipped again (${count(skipped)})`, "", () => app.send({do: "again"}), "gs-answer");
   }
-  button(line, "all galaxies", "without queue, lasso, question and filter", () => app.send({do: "all"}), "gs-answer");
+  button(line, "all galaxies", "no filter, queue or question", () => app.send({do: "all"}), "gs-answer");
 }
