@@ -110,14 +110,18 @@ def until_drawn(view):
         "next galaxy": [{"key": "ArrowRight"}] * 9,
         "zoom, new images": [{"do": "look", "zoom": 0.9 - 0.05 * i} for i in range(9)],
         "a label in the gallery": [{"key": "4"}] * 9,
+        "sort mode: a label, next galaxy": [{"key": "4"}] * 9,
     }
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         screen, rows = Screen(browser, view, 1440, 900), []
         for what, some in acts.items():
-            took = []
+            took, home = [], ".gs-tiles"
+            if what.startswith("sort mode"):
+                home = ".gs-sort"
+                screen.press("s")
             for act in some:
-                screen.out(".gs-tiles").focus()
+                screen.out(home).focus()
                 kernel.clear()
                 drawn, page = screen.tab.evaluate(DRAWN, act)
                 took.append((drawn, kernel[0], drawn - page - kernel[0], page))
