@@ -352,7 +352,10 @@ def test_only_orders_that_are_known_are_offered_and_disagreement_says_why(opened
     assert not screen.view.state.descending
     bare = opened(predictions=None)
     assert bare.out(".gs-order option[value=disagreement]").count() == 0
-    assert "--embeddings" in bare.out(".gs-map .gs-note").inner_text()
+    assert "--embeddings" in bare.out(".gs-said").inner_text()  # how to get a map
+    bare.press("ArrowRight", "m")
+    assert "--embeddings" not in bare.out(".gs-said").inner_text()
+    assert bare.out(".gs-map .gs-note", has_text="--embeddings").is_visible()
     assert [one.inner_text() for one in bare.out(".gs-letter").all()[:4]] == ["edge", "feat", "smoo", "spir"]
 
 
@@ -496,6 +499,15 @@ def test_the_map_fades_what_a_query_leaves_out(opened):
     bright = dict(desk.legend)["smooth"]
     assert seen[0] == [int(bright[i : i + 2], 16) for i in (1, 3, 5)]
     assert max(seen[1]) < 120 and seen[1] != [17, 20, 24]  # faded, but no background
+
+
+def test_images_open_at_the_crop_of_the_model(opened):
+    half, whole = opened(crop=0.5), opened()
+    assert (half.view.look.zoom, whole.view.look.zoom) == (0.5, 1.0)
+    places = [screen.out("input[aria-label='zoom of all images']").input_value() for screen in (half, whole)]
+    assert places[0] != places[1]
+    for shown in (lambda desk: desk.tiles[0]["jpeg"], lambda desk: desk.image["jpeg"]):
+        assert shown(half.view.desk) != shown(whole.view.desk)
 
 
 def test_zoom_and_stretch_change_the_images_and_a_scale_bar_is_drawn(opened):

@@ -61,7 +61,7 @@ class Screen:
     ):
         self.state, self.album, self.queue = state, album, Queue(state)
         self.large, self.thumbnails = LargeImage(album, **large), Thumbnails(album)
-        self.look, self.mode, self.said, self._drawn = Look(zoom=self.large.crop), "gallery", "", {}
+        self.look, self.mode, self.said, self._drawn = Look(zoom=self.large.crop), "gallery", no_map, {}
         self.checking = False  # for what other notebooks have written
         self.lengths = None if state.embeddings is None else np.linalg.norm(state.embeddings, axis=1)
         legend, groups = groups_of(state.table.label)
