@@ -109,7 +109,8 @@ class Page:
     def menu(self, *words):
         """Choose from the menus."""
         self.tab.locator(".lm-MenuBar-itemLabel", has_text=words[0]).first.click()
-        self.tab.get_by_text(words[1], exact=True).click()
+        for word in words[1:]:
+            self.tab.locator(".lm-Menu-itemLabel").get_by_text(word, exact=True).click()
 
     def run_all(self):
         """Run all cells, once the kernel is ready."""

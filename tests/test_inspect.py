@@ -103,6 +103,35 @@ def test_no_key_reaches_the_notebook(page, home):
     page.shot("lab")
 
 
+CUT = """() => {
+  const root = document.querySelector(".gs-inspector"), end = root.getBoundingClientRect().right + 1;
+  const controls = [...root.querySelectorAll("button, input, select, img")];
+  const shown = controls.filter(one => one.checkVisibility());
+  return root.clientWidth > 400 && shown.every(one => one.getBoundingClientRect().right <= end);
+}"""
+
+
+@pytest.mark.parametrize("theme", ("Dark", "Light"))
+def test_sort_mode_and_chips_in_lab_at_three_widths(page, theme):
+    page.menu("Settings", "Theme", f"JupyterLab {theme}")
+    light = str(theme == "Light").lower()
+    page.tab.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+    for width in (900, 1800, 1440):
+        page.tab.set_viewport_size({"width": width, "height": 900})
+        page.tab.wait_for_function(CUT)
+        page.out(".gs-tiles").focus()
+        page.press("s")
+        page.out(".gs-card-answer .gs-example img").first.wait_for()
+        page.tab.wait_for_function(CUT)
+        page.press("g")
+        page.out(".gs-tile").first.wait_for()
+    page.out(".gs-query input").fill("confidence > 0.01")
+    page.out(".gs-query input").press("Enter")
+    page.out(".gs-where .gs-chip", has_text="confidence").locator(".gs-x").click()
+    page.out(".gs-where .gs-chip").wait_for(state="detached")
+    page.shot(f"lab-{theme.lower()}")
+
+
 def test_labels_are_on_disk_at_every_click_and_survive_a_killed_kernel(page, home, lab):
     page.goto("sim-000002")
     page.press("2")

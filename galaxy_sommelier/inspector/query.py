@@ -47,7 +47,7 @@ def matching(
     except Exception as error:  # pandas passes on errors of every kind
         raise BadInput(f"query: {' '.join(str(error).split()) or type(error).__name__}") from None
     if isinstance(found, tuple | list):
-        raise BadInput("query: a comma makes this no condition; write decimals with a point: confidence > 0.5")
+        raise BadInput("query: a comma makes this no condition; write decimals like this: confidence > 0.5")
     found = pd.Series(found, table.index) if np.ndim(found) == 1 and len(found) == len(table) else found
     if not isinstance(found, pd.Series) or found.dtype.kind != "b" and str(found.dtype) != "boolean":
         raise BadInput("query: not a condition; write one that is true or false per galaxy: confidence > 0.8")

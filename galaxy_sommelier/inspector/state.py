@@ -272,7 +272,7 @@ class Annotator(Inspection):
         return {} if self.current is None else self.annotations.mine(self.table.id_str[self.current])
 
     def targets(self) -> list[int]:  # rows
-        """Return what a click annotates: a galaxy opened from elsewhere, the marked ones, or the one looked at."""
+        """Return what a click annotates: a galaxy from elsewhere, the marked ones, or the one looked at."""
         here = [] if self.current is None else [self.current]
         elsewhere = self.opened is not None and self.opened not in self.marked
         return here if elsewhere else sorted(self.marked) or here
