@@ -415,7 +415,8 @@ def test_the_path_of_a_notebook_starts_at_the_repository(tmp_path, capsys, monke
 
 @pytest.mark.parametrize("kind", ["lists", "leaks"])
 def test_a_list_of_ids_without_csv_is_refused(tmp_path, capsys, kind):
-    file, made = tmp_path / "small.yaml", {"lists": "{table: setup.py, below: 3}", "leaks": "[sky, sky]"}[kind]
+    known = {"lists": "{table: setup.py, below: 3}", "leaks": "[sky, sky]"}
+    file, made = tmp_path / "small.yaml", known[kind]
     file.write_text(SMALL.format(out=tmp_path / "out") + f"{kind}:\n  some: {made}\n")
     change(file, "kind: counts", f"kind: counts, exclude-ids: {kind}/some.csv")
     assert f"{kind}/some.csv" in reproduce.Plan(file).stores["sky"].inputs
