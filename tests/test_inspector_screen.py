@@ -85,7 +85,7 @@ def said(path):
 
 @pytest.mark.parametrize("dark", (False, True), ids=("light", "dark"))
 def test_everything_fits_and_the_cursor_is_always_visible(opened, dark):
-    screen = opened(size=(1240, 860), dark=dark)
+    screen, sides = opened(size=(1240, 860), dark=dark), []
     for width in (900, 1440, 1800):
         # what JupyterLab leaves of a window
         screen.tab.set_viewport_size({"width": width - 100, "height": 860})
@@ -102,6 +102,10 @@ def test_everything_fits_and_the_cursor_is_always_visible(opened, dark):
             "document.querySelectorAll('.gs-tile').length === model.get('tiles').length"
         )
         assert screen.out(".gs-tile").count() == min(150, screen.view.state.page_size) >= 4
+        letters = [one.inner_text() for one in screen.out(".gs-letter").all()[:2]]
+        side = screen.out(".gs-frame").first.bounding_box()["width"]
+        assert letters == (["ed", "fe"] if side <= 108 else ["edge", "feat"])
+        sides.append(side)
         for keys in (["ArrowDown"] * 4, ["End"], ["PageUp"]):
             screen.press(*keys)
             tile, gallery = (screen.out(name).bounding_box() for name in (".gs-here", ".gs-gallery"))
@@ -109,6 +113,7 @@ def test_everything_fits_and_the_cursor_is_always_visible(opened, dark):
             assert tile["y"] + tile["height"] <= gallery["y"] + gallery["height"] + 1
         assert screen.tab.evaluate(CONTRAST) == []
         screen.shot(f"gallery-{width}-{'dark' if dark else 'light'}")
+    assert min(sides) <= 108 < max(sides)
 
 
 @pytest.mark.parametrize("width", (546, 716))

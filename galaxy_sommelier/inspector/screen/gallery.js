@@ -100,7 +100,7 @@ function tile(app, one, index) {
     const axis = make(pair, "div", "gs-axis");
     make(axis, "div", "gs-bar gs-vote").style.height = `${100 * (voted ?? 0)}%`;
     make(axis, "div", "gs-bar gs-model").style.height = `${100 * (model ?? 0)}%`;
-    make(pair, "span", "gs-letter", letter);
+    make(make(pair, "span", "gs-letter", letter.slice(0, 2)), "span", "gs-rest", letter.slice(2));
   });
   make(node, "div", "gs-line gs-first", one.lines[0]);
   const second = make(node, "div", "gs-line gs-second", "", {title: one.lines[1]});
