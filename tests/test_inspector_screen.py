@@ -601,7 +601,7 @@ def test_a_kernel_that_was_shut_down_is_named(opened, tmp_path):
     screen = opened()
     screen.tab.evaluate("() => { model.send = () => { throw new Error('Cannot send'); }; }")
     screen.tab.keyboard.press("2")
-    assert screen.out(".gs-veil").inner_text() == "the kernel has ended: start it, and run the cell again"
+    assert screen.out(".gs-veil").inner_text() == "kernel restarted: run the cell again"
 
 
 def test_a_wrong_query_is_named_until_it_is_mended_in_sort_mode_too(opened):

@@ -58,7 +58,7 @@ function link(app, undo) {
   const {model, root} = app;
   const answers = [];  // what to do with each
   let slow = 0, idle = 0, late = false;
-  const die = words => {
+  const die = () => {
     if (app.dead) return;
     const inside = root.contains(document.activeElement);
     app.dead = true;
@@ -66,6 +66,7 @@ function link(app, undo) {
     root.classList.add("gs-dead");
     for (const part of root.children) part.inert = true;
     // it takes clicks and keys: of those that reach the notebook, `d` `d` deletes the cell
+    const words = "kernel restarted: run the cell again";
     const veil = make(root, "div", "gs-veil", words, {role: "alert", tabIndex: -1});
     if (inside) veil.focus({preventScroll: true});
   };
@@ -80,9 +81,7 @@ function link(app, undo) {
     }, 1500);
     clearTimeout(idle);
     if (message.do !== "rest") idle = setTimeout(() => app.send({do: "rest"}), 250);  // what may come later
-    try { model.send(message, undefined, buffers); } catch {
-      die("the kernel has ended: start it, and run the cell again");
-    }
+    try { model.send(message, undefined, buffers); } catch { die(); }  // it was shut down, or is restarting
   };
   const answered = message => {
     if (message.done) {
@@ -91,7 +90,7 @@ function link(app, undo) {
     }
     if (late && !app.waiting) { late = false; app.sayStatus(); }
   };
-  const live = function () { if (!this.comm_live) die("kernel restarted: run the cell again"); };
+  const live = function () { if (!this.comm_live) die(); };
   model.on("msg:custom", answered);
   model.on("comm_live_update", live);
   // other notebooks may write to the same file
