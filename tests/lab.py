@@ -18,6 +18,12 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"
 ]
+CUT = """() => {  // controls beyond the right edge of the inspector
+  const root = document.querySelector(".gs-inspector"), end = root.getBoundingClientRect().right + 1;
+  const controls = [...root.querySelectorAll("button, input, select, img")];
+  const shown = controls.filter(one => one.checkVisibility());
+  return shown.filter(one => one.getBoundingClientRect().right > end).map(one => one.className);
+}"""
 PATIENCE = 180_000  # milliseconds before a wait is given up
 SHOTS = os.environ.get("GALAXY_SOMMELIER_SHOTS")  # a folder for screenshots
 

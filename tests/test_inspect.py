@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from lab import Lab, Page
+from lab import CUT, Lab, Page
 
 from galaxy_sommelier.core.runs import run_experiment
 from galaxy_sommelier.data.store import Store, simulated_store
@@ -103,14 +103,6 @@ def test_no_key_reaches_the_notebook(page, home):
     page.shot("lab")
 
 
-CUT = """() => {
-  const root = document.querySelector(".gs-inspector"), end = root.getBoundingClientRect().right + 1;
-  const controls = [...root.querySelectorAll("button, input, select, img")];
-  const shown = controls.filter(one => one.checkVisibility());
-  return root.clientWidth > 400 && shown.every(one => one.getBoundingClientRect().right <= end);
-}"""
-
-
 @pytest.mark.parametrize("theme", ("Dark", "Light"))
 def test_sort_mode_and_chips_in_lab_at_three_widths(page, theme):
     page.menu("Settings", "Theme", f"JupyterLab {theme}")
@@ -118,11 +110,11 @@ def test_sort_mode_and_chips_in_lab_at_three_widths(page, theme):
     page.tab.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
     for width in (900, 1800, 1440):
         page.tab.set_viewport_size({"width": width, "height": 900})
-        page.tab.wait_for_function(CUT)
+        page.tab.wait_for_function(f"!({CUT})().length")
         page.out(".gs-tiles").focus()
         page.press("s")
         page.out(".gs-card-answer .gs-example img").first.wait_for()
-        page.tab.wait_for_function(CUT)
+        page.tab.wait_for_function(f"!({CUT})().length")
         page.press("g")
         page.out(".gs-tile").first.wait_for()
     page.out(".gs-query input").fill("confidence > 0.01")
@@ -172,7 +164,13 @@ def test_a_restarted_kernel_is_named_and_the_stored_output_is_the_sheet(page, ho
     page.menu("Kernel", "Restart Kernel\u2026")
     page.tab.locator(".jp-Dialog button.jp-mod-accept").click()
     page.out(".gs-veil").first.wait_for()
-    page.tab.wait_for_function("document.querySelector('.gs-inspector').inert")
+    inert = "[...document.querySelectorAll('.gs-inspector > :not(.gs-veil)')].every(part => part.inert)"
+    page.tab.wait_for_function(inert)
+    before = cells(page)
+    page.out(".gs-veil").first.click()
+    for key in "ddx":
+        page.press(key)
+    assert cells(page) == before
     stored = nbformat.read(home / "inspect.ipynb", 4)
     outputs = [out.data for cell in stored.cells for out in cell.get("outputs", ()) if "data" in out]
     assert not [data for data in outputs if "application/vnd.jupyter.widget-view+json" in data]

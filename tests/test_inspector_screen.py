@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from lab import CUT
 from screen import PATIENCE, Screen
 
 from galaxy_sommelier.catalog.schema import GZ2
@@ -121,13 +122,7 @@ def test_beside_the_file_browser_no_control_is_cut_off(opened, width):
     screen = opened(size=(width, 860))
     for keys in ("g", "s", "123"):
         screen.press(*keys)
-        cut = screen.tab.evaluate("""() => {
-          const root = document.querySelector(".gs-inspector"), end = root.getBoundingClientRect().right + 1;
-          const controls = [...root.querySelectorAll("button, input, select, img")];
-          const shown = controls.filter(node => node.checkVisibility());
-          return shown.filter(node => node.getBoundingClientRect().right > end).map(node => node.className);
-        }""")
-        assert cut == []
+        assert screen.tab.evaluate(CUT) == []
     screen.shot(f"sort-{width}")
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PICKLES', 'WEIGHTS', 'DEFAULT', 'FILES', 'TAGS', 'no_weights', 'check_folder', 'shipped_models', 'shipped_folder',
-           'is_whole', 'hub_folder', 'front_page', 'push_folder']
+           'is_whole', 'cached_folder', 'hub_folder', 'front_page', 'push_folder']
 
 # %% ../../nbs/03_download/07_hub.ipynb #c4227e72
 from importlib.util import find_spec
@@ -86,18 +86,25 @@ def is_whole(folder: Path) -> bool:
         return all((folder / part).exists() for part in set(read_json(index)["weight_map"].values()))
     return (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
 
+
+def cached_folder(
+    name: str,  # such as "facebook/dinov2-base"
+) -> Path | None:
+    """Return the local copy of a repository on the Hugging Face hub, None where it is not whole."""
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
+        return None
+    return folder if is_whole(folder) else None
+
 # %% ../../nbs/03_download/07_hub.ipynb #f372861d
 def hub_folder(
     name: str,  # such as "facebook/dinov2-base"
     timeout: float = 5,  # seconds to wait for the hub's first answer
 ) -> Path:
     """Return the local copy of a repository on the Hugging Face hub, fetched if need be."""
-    try:
-        cached = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
-        if is_whole(cached):
-            return cached
-    except (LocalEntryNotFoundError, ValueError):
-        pass
+    if cached := cached_folder(name):
+        return cached
     try:
         files = [file.rfilename for file in HfApi().model_info(name, timeout=timeout).siblings]
         if not any(file.endswith(".safetensors") and "/" not in file for file in files):

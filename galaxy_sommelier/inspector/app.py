@@ -108,8 +108,10 @@ class Screen:
         self._when("near", key, lambda: near_of(state, self.thumbnails, look, self.lengths))
         if self.mode == "gallery":
             soon = state.rows[(state.page + 1) * state.page_size :][: state.page_size].tolist()
-            how = (look.side, look.stretch, look.zoom)
-            self._when("soon", (soon, how), lambda: self.thumbnails.prepare(soon, *how))
+            key = (soon, look.side, look.stretch, look.zoom)
+            if self._drawn.get("soon") != key:
+                self.thumbnails.prepare(*key)
+                self._drawn["soon"] = key
         self.count_labels()
 
     def _when(self, name, key, make):
@@ -142,12 +144,12 @@ class Screen:
         lines = how_many(len(damaged), "damaged line")
         left_out = f"; {lines} left out, first {damaged[0]}" if damaged else ""
         error = f"not applied: {state.error}" if state.stale and state.error else state.error
-        fault = f"not applied: {state.fault}" if state.stale else f"annotations: {file}"
+        usual = f"not applied: {state.fault}" if state.stale else f"annotations: {file}"
         late = len({row for _, row in self.album.reading})
         slow = f"slow files: {how_many(late, 'image')} still to come" if late else ""
         return {
             "error": error,
-            "said": ("; ".join(filter(None, [self.said, slow])) or fault) + left_out,
+            "said": ("; ".join(filter(None, [self.said, slow])) or usual) + left_out,
             "chips": [words for words, _ in chips(state)],
             "labels": labels_in_words(self.fate),
             "learned": any(self.fate.get(split) for split in ("train", "val")),

@@ -8,15 +8,13 @@ from pathlib import Path
 from string import Template
 
 import click
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 from pydantic import Field
 
 from galaxy_sommelier.cli.main import main
 from galaxy_sommelier.core.config import Settings, closest, read_config, value_of
 from galaxy_sommelier.core.files import BadInput
 from galaxy_sommelier.core.runs import find_experiment, merge, parameters
-from galaxy_sommelier.download.hub import check_folder
+from galaxy_sommelier.download.hub import cached_folder, check_folder
 from galaxy_sommelier.training.settings import STAGES, TrainSettings, check_together, make_settings
 
 TOP = Path(__file__).resolve().parents[2]  # relative paths in a campaign's file start here
@@ -212,11 +210,7 @@ class Plan:
     def check_there(self, where: str, value: str):
         """Refuse a name with a slash that is neither a folder here nor, for the hub, fetched."""
         key = where.split(": ")[-1]
-        try:
-            fetched = isinstance(try_to_load_from_cache(value, "config.json"), str)
-        except HFValidationError:  # no name of the hub
-            fetched = False
-        if key in (*BACKBONES, "model") and not fetched:
+        if key in (*BACKBONES, "model") and not cached_folder(value):
             self.refuse(where, f"{value} is no folder, and not fetched from the hub: hf download {value}")
         if key in ("store", "from", "root"):
             self.refuse(where, f"{TOP / value} does not exist; check the path")
