@@ -89,13 +89,13 @@ class Lab:
         return [child for child in children if any("ipykernel" in word for word in child.cmdline())]
 
     def close(self):
-        family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
+        server = psutil.Process(self.process.pid)
+        family = [*server.children(recursive=True), server]
         self.process.send_signal(signal.SIGINT)
         self.process.terminate()
-        psutil.wait_procs(family[:-1], timeout=10)
-        for child in family[:-1]:
-            if child.is_running():
-                child.kill()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        for one in alive:  # a busy machine
+            one.kill()
         self.process.wait(20)
         self.log.close()
 
